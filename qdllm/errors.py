@@ -1,0 +1,25 @@
+"""One root for every error that a user can cause or meet.
+
+Each class also inherits the built-in that it specialises, so callers that know nothing of this
+project can still catch it, and each survives pickling, so it crosses a process boundary whole.
+"""
+
+
+class QdllmError(Exception):
+    """Root of all: a message says what was given, what is allowed and what to do."""
+
+
+class ConfigError(QdllmError, ValueError):
+    """A setting, an argument or an input file that cannot be used as it is."""
+
+
+class StoreError(QdllmError, OSError):
+    """A stored result that is missing, damaged or cannot be written."""
+
+
+class TeacherError(QdllmError, RuntimeError):
+    """A teacher that could not be trained, reloaded, or did not earn its fan-out."""
+
+
+class TrialError(QdllmError, RuntimeError):
+    """A student trial that cannot go on, with the seed and epoch at which it stopped."""

@@ -1,0 +1,200 @@
+"""Frozen, validated descriptions of what to produce, and the fingerprints that name results.
+
+If a setting can change a number it is in a spec; if it cannot (device, workers, log level) it is
+not. Defaults are the paper's, except where a comment says otherwise.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from qdllm.errors import ConfigError
+
+SCHEMA = 1
+"""Part of every fingerprint. Raise it when the same spec would give different numbers."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"each value may stand once, but {list(values)} repeats one")
+    return values
+
+
+def _fractions(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(values) <= 0 or abs(sum(values) - 1) > 1e-9:
+        raise ValueError(f"{list(values)} must be three positive numbers that sum to 1")
+    return values
+
+
+class Spec(BaseModel):
+    """Base of all specs: immutable, hashable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    unhashed: ClassVar[frozenset[str]] = frozenset()
+    """Fields left out of the fingerprint: they change no number, or enter it as a dependency."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Validate plain data. Raises ConfigError naming each bad key and the nearest known one."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(
+                "\n".join(explain(cls, problem) for problem in error.errors())
+            ) from None
+
+
+def explain(model: type[BaseModel], problem: Any) -> str:
+    """One line for one pydantic problem: the key's path, what was given, what is allowed."""
+    path = [str(part) for part in problem["loc"]]
+    given, where = problem["input"], ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        for part in path[:-1]:
+            field = model.model_fields.get(part)
+            if field is None or not isinstance(field.annotation, type):
+                break
+            model = field.annotation
+        known = sorted(model.model_fields)
+        hint = nearest(path[-1], known) or "."
+        return f"unknown key {where!r}{hint} There are: {', '.join(known)}"
+    if problem["type"] == "literal_error":
+        known = [
+            choice.strip(" '")
+            for choice in problem["ctx"]["expected"].replace(" or ", ",").split(",")
+        ]
+        hint = nearest(str(given), known) or "."
+        return f"unknown {where} {given!r}{hint} There are: {', '.join(known)}"
+    return f"{where}: {problem['msg']}, but {given!r} was given"
+
+
+class TaskSpec(Spec):
+    """Which texts and labels, and how they are split. Enters fingerprints by the texts' digest."""
+
+    unhashed = frozenset({"name", "data", "text_column", "label_column"})
+
+    name: str = "sample-thematic"
+    data: str | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    split: Annotated[tuple[float, float, float], AfterValidator(_fractions)] = (0.6, 0.2, 0.2)
+    seed: int = Field(0, ge=0)
+
+
+class EncoderSpec(Spec):
+    """The frozen text encoder. `hidden_layers` counts from 0, the embeddings; −1 is the last."""
+
+    unhashed = frozenset({"model"})
+
+    model: str = "minilm"
+    hidden_layers: Annotated[tuple[int, ...], AfterValidator(_unique)] | Literal["all"] = (-1,)
+    pooling: Literal["mean", "first"] = "mean"
+    max_length: int = Field(128, ge=4)
+
+
+class TeacherSpec(Spec):
+    """A language model fine-tuned with LoRA into a classifier. Rank 64 is the paper's."""
+
+    unhashed = frozenset({"model"})
+
+    model: str = "minilm"
+    rank: int = Field(64, ge=1)
+    lora_alpha: float = Field(64.0, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    max_length: int = Field(128, ge=4)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    seed: int = Field(0, ge=0)
+
+
+class CircuitSpec(Spec):
+    """The student's circuit: RX angle encoding, then `layers` repetitions of the ansatz."""
+
+    ansatz: Literal["published", "textbook"] = "published"
+    qubits: int = Field(11, ge=2, le=20)
+    layers: int = Field(2, ge=1)
+
+
+class LossSpec(Spec):
+    """(1 − α)·CE + α·(T²·KL + JS), equation 14, or the form that the published program computes."""
+
+    alpha: float = Field(0.9, ge=0, le=1)
+    temperature: float = Field(2.0, gt=0)
+    teacher_terms: Literal["kl+js", "kl", "js"] = "kl+js"
+    form: Literal["exact", "published"] = "exact"
+
+
+class FitSpec(Spec):
+    """How a student is trained: Adam, a fixed learning rate, shuffled batches."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(8, ge=1)
+    lr: float = Field(0.06, gt=0)
+
+
+class StudentSpec(Spec):
+    """One trial: everything that decides what its students will be."""
+
+    unhashed = frozenset({"task", "teacher", "encoder"})
+
+    task: TaskSpec = TaskSpec()
+    teacher: TeacherSpec = TeacherSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    circuit: CircuitSpec = CircuitSpec()
+    # The published program scales each text's angles to [0, 10]; unscaled angles trained better.
+    angles: Literal["raw", "minmax"] = "raw"
+    loss: LossSpec = LossSpec()
+    fit: FitSpec = FitSpec()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (
+        0,
+        1,
+        2,
+        3,
+        4,
+    )
+
+
+class ProbeSpec(Spec):
+    """What stands beside a sweep's students: a linear probe, and a classical head of their size.
+
+    The head has no more parameters than a student with `circuit`, and is fitted at every alpha and
+    every learning rate that the students have, so that it chooses as freely as they do.
+    """
+
+    circuit: CircuitSpec
+    alphas: tuple[float, ...] = Field(min_length=1)
+    lrs: tuple[float, ...] = Field(min_length=1)
+    loss: LossSpec = LossSpec()
+    fit: FitSpec = FitSpec()
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(spec: Spec, **depends_on: str) -> str:
+    """16 hex digits that name a result: its spec, the schema, and the digests it depends on."""
+    payload = {
+        "kind": type(spec).__name__,
+        "schema": SCHEMA,
+        "spec": spec.model_dump(mode="json", exclude=set(spec.unhashed)),
+        "from": depends_on,
+    }
+    return hashlib.sha256(canonical(payload).encode()).hexdigest()[:16]
