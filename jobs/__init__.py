@@ -1,0 +1,1 @@
+"""What one worker does. Only jobs read and write the store."""
