@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench.engine` measures the circuit engine against its peers."""

@@ -1,0 +1,105 @@
+"""How to measure: one core, alternating rounds, CPU time, medians and spread."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+
+from qdllm.circuit import gates
+from qdllm.engine.fusion import compile_gates
+from qdllm.engine.simd import WIDTH, splat, total
+from qdllm.specs import CircuitSpec
+
+ROUNDS = 9
+ROUND_SECONDS = 0.1
+
+
+class Timing(NamedTuple):
+    """Seconds per call: the median over the rounds, the fastest and the slowest round."""
+
+    median: float
+    fastest: float
+    slowest: float
+
+
+def pin() -> None:
+    """One core, one thread, for everything in this process."""
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def alternate(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Timing]:
+    """Time every call in every round, so that whatever slows the machine slows all of them.
+
+    Process CPU time: on one pinned core it is the wall time of an otherwise idle machine.
+    """
+    repeats = {}
+    for name, call in calls.items():
+        repeats[name] = max(1, round(ROUND_SECONDS / _seconds(call, 3)))
+    rounds = [{name: _seconds(calls[name], repeats[name]) for name in calls} for _ in range(ROUNDS)]
+    samples = {name: [seconds[name] for seconds in rounds] for name in calls}
+    return {
+        name: Timing(statistics.median(values), min(values), max(values))
+        for name, values in samples.items()
+    }
+
+
+def _seconds(call: Callable[[], Any], repeats: int) -> float:
+    call()  # Caches hold what the contender before it left there.
+    began = time.process_time()
+    for _ in range(repeats):
+        call()
+    return (time.process_time() - began) / repeats
+
+
+@njit(fastmath={"contract"})
+def _multiply_add(rounds: int) -> float:
+    one, half = splat(np.float32(1)), splat(np.float32(0.5))
+    a = b = c = d = e = f = g = h = one
+    for _ in range(rounds):
+        a, b, c, d = a * half + one, b * half + one, c * half + one, d * half + one
+        e, f, g, h = e * half + one, f * half + one, g * half + one, h * half + one
+    return total((a + b) + (c + d) + (e + f) + (g + h))
+
+
+def peak_flops() -> float:
+    """Single-precision multiply-adds of this core, in FLOP/s, measured on sixteen-lane vectors."""
+    rounds = 100_000
+    fastest = alternate({"peak": lambda: _multiply_add(rounds)})["peak"].fastest
+    return 2 * 8 * WIDTH * rounds / fastest
+
+
+def flop(spec: CircuitSpec) -> int:
+    """Arithmetic that the fused algorithm needs for one example, forward and back.
+
+    Per amplitude and step: 4 for each rotated qubit (one multiply-add on re and im) and 6 for the
+    phase on the way there; on the way back the same for ψ and λ, 4 for each qubit's derivative,
+    and 4 for the phases'. Encoding and readout, a few per cent, are left out.
+    """
+    program = compile_gates(gates(spec), spec.qubits)
+    rotated = [len({qubit for qubit, _ in step.rotations}) for step in program.steps]
+    return 2**spec.qubits * sum((4 * r + 6) + 2 * (4 * r + 6) + 4 * r + 4 for r in rotated)
+
+
+def machine() -> dict[str, Any]:
+    """What a reader needs to know to compare figures."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ("torch", "numpy", "numba", "llvmlite", "mindquantum")
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
