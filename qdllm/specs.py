@@ -110,9 +110,9 @@ class TeacherSpec(Spec):
     model: str = "minilm"
     rank: int = Field(64, ge=1)
     lora_alpha: float = Field(64.0, gt=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    epochs: int = Field(3, ge=1)
-    batch_size: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(16, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)

@@ -1,0 +1,31 @@
+"""How sure we are of a mean over seeds."""
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from scipy.special import stdtrit
+
+
+class Interval(NamedTuple):
+    """A mean over seeds, its spread and its 95 % confidence half-width (Student's t)."""
+
+    mean: float
+    std: float
+    ci95: float
+    n: int
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean."""
+        return self.std / self.n**0.5
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Summarise one value per seed. With a single seed, spread and half-width are NaN: unknown."""
+    n = len(values)
+    mean = fmean(values)
+    if n == 1:
+        return Interval(mean, float("nan"), float("nan"), 1)
+    std = stdev(values)
+    return Interval(mean, std, float(stdtrit(n - 1, 0.975)) * std / n**0.5, n)

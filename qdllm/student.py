@@ -1,0 +1,126 @@
+"""The student, S of them at once: features → linear → angles → circuit → ⟨Z⟩ → linear → logits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qdllm.circuit import weight_count
+from qdllm.specs import CircuitSpec
+from qdllm.statevector import expectations
+
+MINMAX_RANGE = 10.0
+"""The published program scales each text's angles to [0, 10]."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """What stands between the two linear layers.
+
+    `run` maps angles_SNQ and weights_SW to outputs_SNQ; the same function of each student's own
+    slices, whatever S is.
+    """
+
+    width: int
+    weights: int
+    run: Callable[[Tensor, Tensor], Tensor]
+
+
+def circuit_core(
+    spec: CircuitSpec, angles: str, simulate: Callable[..., Tensor] = expectations
+) -> Core:
+    """The quantum core: angle encoding, ansatz, ⟨Z⟩ of every qubit (equations 5 to 13).
+
+    `angles` is "raw", or "minmax" for the published program's scaling; `simulate` takes
+    (spec, angles_SNQ, weights_SW), so that another simulator can stand in for the engine.
+    """
+
+    def run(angles_SNQ: Tensor, weights_SW: Tensor) -> Tensor:
+        if angles == "minmax":
+            angles_SNQ = minmax(angles_SNQ)
+        return simulate(spec, angles_SNQ, weights_SW)
+
+    return Core(spec.qubits, weight_count(spec), run)
+
+
+def classical_core(width: int) -> Core:
+    """A hidden layer with tanh, the classical counterpart of a circuit of the same size."""
+    return Core(width, 0, lambda angles_SNQ, _: torch.tanh(angles_SNQ))
+
+
+def minmax(angles_SNQ: Tensor) -> Tensor:
+    """Each text's angles, stretched to [0, 10] by their own minimum and maximum."""
+    low, high = angles_SNQ.aminmax(dim=-1, keepdim=True)
+    return (angles_SNQ - low) / (high - low).clamp(min=1e-12) * MINMAX_RANGE
+
+
+def parameter_count(core: Core, features: int, classes: int) -> int:
+    """Trainable parameters of one student. The paper's 9,275 at 768 features and two classes."""
+    return (features + 1) * core.width + core.weights + (core.width + 1) * classes
+
+
+class Student(nn.Module):
+    """S students of one shape. All parameters of a student are one row of `parameters_SP`."""
+
+    def __init__(
+        self,
+        core: Core,
+        features: int,
+        classes: int,
+        seeds: Sequence[int],
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Draw each student's parameters from its own seed, so that none depends on the others.
+
+        Linear layers start as torch's own do, U(±1/√fan_in); circuit weights as the published
+        program's, N(0, 0.01²).
+        """
+        super().__init__()
+        self.core, self.features, self.classes = core, features, classes
+        rows = torch.stack([self._draw(seed) for seed in seeds])
+        self.parameters_SP = rows.to(device=device, dtype=dtype)
+        shapes = [(features, core.width), (1, core.width), (core.weights,)]
+        shapes += [(core.width, classes), (1, classes)]
+        sizes = [torch.Size(shape).numel() for shape in shapes]
+        # Views, so that one optimiser step over `parameters_SP` moves them all.
+        leaves = [
+            nn.Parameter(values.view(len(seeds), *shape))
+            for values, shape in zip(self.parameters_SP.split(sizes, 1), shapes, strict=True)
+        ]
+        self.linear, self.linear_bias, self.weights, self.head, self.head_bias = leaves
+
+    def forward(self, features_SNH: Tensor) -> Tensor:
+        """logits_SNC from features of shape (S, N, H), or (N, H) where all students read the same.
+
+        Raises ConfigError on features that are not finite.
+        """
+        angles_SNQ = self.encode(features_SNH)
+        return self.classify(self.core.run(angles_SNQ, self.weights))
+
+    def encode(self, features_SNH: Tensor) -> Tensor:
+        """angles_SNQ, the first linear layer (equation 4)."""
+        students = self.parameters_SP.shape[0]
+        features_SNH = features_SNH.expand(students, -1, -1)
+        return torch.baddbmm(self.linear_bias, features_SNH, self.linear)
+
+    def classify(self, expectations_SNQ: Tensor) -> Tensor:
+        """logits_SNC, the last linear layer."""
+        return torch.baddbmm(self.head_bias, expectations_SNQ, self.head)
+
+    def _draw(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+
+        def uniform(size: int, fan_in: int) -> Tensor:
+            return (torch.rand(size, generator=generator) * 2 - 1) / fan_in**0.5
+
+        width = self.core.width
+        return torch.cat(
+            [
+                uniform((self.features + 1) * width, self.features),
+                torch.randn(self.core.weights, generator=generator) * 0.01,
+                uniform((width + 1) * self.classes, width),
+            ]
+        )

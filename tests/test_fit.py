@@ -1,0 +1,119 @@
+"""Training: what is learnt, what is refused, and that seeds do not see one another."""
+
+import numpy as np
+import pytest
+import torch
+
+from qdllm.errors import TrialError
+from qdllm.fit import Adam, Examples, fit, predict
+from qdllm.specs import CircuitSpec, FitSpec, LossSpec
+from qdllm.student import Student, circuit_core, classical_core, parameter_count
+
+FEATURES, CLASSES = 6, 3
+CIRCUIT = CircuitSpec(qubits=4, layers=2)
+
+
+def separable(examples: int, seed: int) -> Examples:
+    """Features around one centre per class, and a teacher who is right and nearly sure."""
+    generator = torch.Generator().manual_seed(seed)
+    labels_N = torch.randint(0, CLASSES, (examples,), generator=generator)
+    centres_CH = 2 * torch.eye(CLASSES, FEATURES)
+    noise_NH = 0.3 * torch.randn(examples, FEATURES, generator=generator)
+    teacher_NC = 4 * torch.eye(CLASSES)[labels_N]
+    return Examples(centres_CH[labels_N] + noise_NH, teacher_NC, labels_N)
+
+
+TRAIN, VALIDATION = separable(60, 0), separable(40, 1)
+
+
+def train(seeds, *, lr=0.05, alpha=0.5, core=None, epochs=4, batch_size=8):
+    student = Student(core or circuit_core(CIRCUIT, "raw"), FEATURES, CLASSES, seeds)
+    rates = lr if isinstance(lr, list) else [lr] * len(seeds)
+    alphas = alpha if isinstance(alpha, list) else [alpha] * len(seeds)
+    fitted = fit(
+        student,
+        TRAIN,
+        VALIDATION,
+        alpha_S=torch.tensor(alphas),
+        lr_S=torch.tensor(rates),
+        loss=LossSpec(),
+        spec=FitSpec(epochs=epochs, batch_size=batch_size),
+        seeds=seeds,
+    )
+    return student, fitted
+
+
+@pytest.mark.parametrize("core", [circuit_core(CIRCUIT, "raw"), classical_core(4)])
+def test_separable_classes_are_learnt(core):
+    _, fitted = train([0, 1], core=core, epochs=6)
+    assert (fitted.curves["val.accuracy"][:, -1] > 0.9).all()
+    loss_SE = fitted.curves["train.loss"]
+    assert (loss_SE[:, -1] < loss_SE[:, 0]).all()
+    assert len(fitted.seconds_E) == 6
+
+
+def test_a_seed_is_the_same_to_the_bit_alone_and_among_five():
+    torch.set_num_threads(1)
+    together, curves = train([3, 1, 4, 0, 5])
+    for row, seed in enumerate([3, 1, 4, 0, 5]):
+        alone, own = train([seed])
+        assert torch.equal(alone.parameters_SP[0], together.parameters_SP[row])
+        for name, curve_SE in own.curves.items():
+            assert torch.equal(curve_SE[0], curves.curves[name][row]), name
+
+
+def test_a_population_may_differ_in_learning_rate_and_alpha():
+    together, _ = train([0, 0], lr=[0.05, 0.001], alpha=[0.9, 0.0])
+    for row, (lr, alpha) in enumerate([(0.05, 0.9), (0.001, 0.0)]):
+        alone, _ = train([0], lr=lr, alpha=alpha)
+        assert torch.equal(alone.parameters_SP[0], together.parameters_SP[row])
+
+
+def test_adam_is_torchs_adam():
+    student = Student(classical_core(4), FEATURES, CLASSES, [0, 1])
+    theirs = student.parameters_SP.clone().requires_grad_()
+    peer = torch.optim.Adam([theirs], lr=0.01)
+    ours = Adam(student, torch.full((2,), 0.01))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        theirs.grad = torch.randn(theirs.shape, generator=generator)
+        ours.step(theirs.grad)
+        peer.step()
+    torch.testing.assert_close(student.parameters_SP, theirs.detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_divergence_names_seed_epoch_and_learning_rate():
+    with pytest.raises(TrialError, match="diverged in epoch 1"):
+        train([7], lr=1e38, core=classical_core(4))
+
+
+def test_a_circuit_that_diverges_is_a_trial_error_too():
+    with pytest.raises(TrialError, match="diverged in epoch 1"):
+        train([7], lr=1e38)
+
+
+def test_predictions_do_not_depend_on_the_chunk(monkeypatch):
+    student, _ = train([0], epochs=1)
+    whole = predict(student, VALIDATION.features_NH)
+    monkeypatch.setattr("qdllm.fit.CHUNK", 7)
+    torch.testing.assert_close(predict(student, VALIDATION.features_NH), whole, rtol=0, atol=1e-6)
+
+
+def test_the_papers_student_has_9275_parameters():
+    core = circuit_core(CircuitSpec(ansatz="published", qubits=11, layers=11), "raw")
+    assert parameter_count(core, features=768, classes=2) == 9275
+    student = Student(core, 768, 2, [0])
+    assert sum(leaf.numel() for leaf in student.parameters()) == 9275
+
+
+def test_minmax_stretches_each_texts_angles_to_0_and_10():
+    seen = []
+
+    def spy(spec, angles_SNQ, weights_SW):
+        seen.append(angles_SNQ)
+        return torch.cos(angles_SNQ)
+
+    core = circuit_core(CIRCUIT, "minmax", simulate=spy)
+    Student(core, FEATURES, CLASSES, [0])(TRAIN.features_NH)
+    np.testing.assert_allclose(seen[0].amin(-1).detach(), 0, atol=1e-6)
+    np.testing.assert_allclose(seen[0].amax(-1).detach(), 10, atol=1e-5)
