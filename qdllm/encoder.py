@@ -1,0 +1,185 @@
+"""The frozen text encoder: texts in, `features_NH` out. Also how any transformer is loaded."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from qdllm.errors import ConfigError
+from qdllm.models import resolve
+from qdllm.specs import EncoderSpec
+
+Progress = Callable[[int, int], None]
+"""Called with the number of texts done and the number there are."""
+
+
+class Encoder:
+    """A frozen transformer that gives each text H features: the chosen hidden layers, pooled.
+
+    A text's features do not depend on the texts beside it, but for float32 round-off from
+    padding: differences stay below 1e-5 of the largest feature.
+    """
+
+    def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
+        """Load the model once. Raises ConfigError if it, or a hidden layer, cannot be had."""
+        self.spec, self.device = spec, device
+        self._tokenizer, model = pretrained(spec.model, spec.max_length)
+        depth = model.config.num_hidden_layers
+        self._layers = _layers(spec, depth + 1)
+        for stack in model.modules():
+            if isinstance(stack, torch.nn.ModuleList) and len(stack) == depth:
+                # One block more than is read: decoders pass the last one's output through a norm.
+                del stack[max(self._layers) + 1 :]
+        self._model = model.to(device).eval().requires_grad_(False)
+        self.width = len(self._layers) * model.config.hidden_size
+        """H, the number of features."""
+
+    def __call__(
+        self, texts: Sequence[str], *, batch_size: int = 32, progress: Progress | None = None
+    ) -> np.ndarray:
+        """features_NH in float32, row n for text n; several layers stand side by side."""
+        features_NH = np.empty((len(texts), self.width), np.float32)
+        tokens = tokenize(self._tokenizer, texts, self.spec.max_length)
+        done = 0
+        for rows, batch in padded(self._tokenizer, tokens, batch_size):
+            features_NH[rows] = self._features(batch)
+            done += len(rows)
+            if progress:
+                progress(done, len(texts))
+        return features_NH
+
+    @torch.inference_mode()
+    def _features(self, batch: dict[str, torch.Tensor]) -> np.ndarray:
+        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        states = self._model(**batch, output_hidden_states=True).hidden_states
+        states_NTH = torch.cat([states[layer] for layer in self._layers], dim=-1)
+        if self.spec.pooling == "first":
+            return states_NTH[:, 0].cpu().numpy()
+        return mean_pool(states_NTH, batch["attention_mask"]).cpu().numpy()
+
+
+def encode(
+    spec: EncoderSpec,
+    texts: Sequence[str],
+    *,
+    device: str = "cpu",
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """`features_NH` of texts in one call; see `Encoder`, which keeps the model loaded."""
+    return Encoder(spec, device)(texts, batch_size=batch_size, progress=progress)
+
+
+def mean_pool(states_NTH: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+    """The mean over each text's own tokens, padding left out: (N, T, H) to (N, H)."""
+    weights_NT1 = mask_NT.unsqueeze(-1).to(states_NTH.dtype)
+    return (states_NTH * weights_NT1).sum(1) / weights_NT1.sum(1).clamp(min=1)
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids per text, unpadded, cut to `max_length`."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_length) if texts else {}
+    # A tokenizer without special tokens gives nothing for an empty text; a model needs one token.
+    return [ids or [tokenizer.pad_token_id] for ids in encoded.get("input_ids", [])]
+
+
+def padded(
+    tokenizer: Any, tokens: list[list[int]], batch_size: int
+) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+    """Batches of similar length, longest first: (their rows, input_ids and attention_mask)."""
+    order = np.argsort([-len(ids) for ids in tokens], kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        yield rows, pad([tokens[row] for row in rows], tokenizer.pad_token_id)
+
+
+def pad(tokens: list[list[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """input_ids and attention_mask of one batch, padded on the right."""
+    length = max(map(len, tokens))
+    lengths_N1 = torch.tensor([[len(ids)] for ids in tokens])
+    return {
+        "input_ids": torch.tensor([ids + [pad_token_id] * (length - len(ids)) for ids in tokens]),
+        "attention_mask": (torch.arange(length) < lengths_N1).long(),
+    }
+
+
+def pretrained(name: str, max_length: int, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Tokenizer and transformer without heads, from safetensors, running no code of the model's.
+
+    Raises ConfigError if the model cannot be found, fetched or read, lacks weights, or has fewer
+    positions than `max_length` tokens.
+    """
+    model = resolve(name)
+    where = {"pretrained_model_name_or_path": model.path_or_id}
+    if model.revision is not None:
+        where["revision"] = model.revision
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(**where)
+            config.use_cache = False
+            for key, value in config.to_dict().items():
+                if "drop" in key and isinstance(value, float):
+                    # Frozen layers are not regularised by noise; LoRA has a dropout of its own.
+                    setattr(config, key, 0.0)
+            tokenizer = AutoTokenizer.from_pretrained(**where, padding_side="right")
+            transformer, report = AutoModel.from_pretrained(
+                **where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"model {name!r} cannot be loaded: {reason} "
+            "Without a network, give a local folder with safetensors weights, or 'minilm'"
+        ) from None
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler = None
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing or report["mismatched_keys"]:
+        raise ConfigError(
+            f"model {name!r}: its weights lack {', '.join(missing) or 'the shapes of its config'}; "
+            "give a complete model"
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise ConfigError(
+            f"max_length {max_length} exceeds the {positions} positions of model {name!r}"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ConfigError(f"model {name!r}: its tokenizer has neither a padding nor an end token")
+    return tokenizer, transformer
+
+
+def _layers(spec: EncoderSpec, count: int) -> tuple[int, ...]:
+    """Hidden layers as indices from 0; raises ConfigError for one that the model lacks."""
+    if spec.hidden_layers == "all":
+        return tuple(range(count))
+    for layer in spec.hidden_layers:
+        if not -count <= layer < count:
+            raise ConfigError(
+                f"hidden layer {layer} of model {spec.model!r}: it has {count}, "
+                f"0 (the embeddings) to {count - 1}, or −1 (the last) to −{count}"
+            )
+    return tuple(layer % count for layer in spec.hidden_layers)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and notes off the terminal; what matters in them is raised."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

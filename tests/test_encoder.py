@@ -1,0 +1,134 @@
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from tiny_models import FAMILIES, HIDDEN, LAYERS, POSITIONS, save, texts_of
+from transformers import AutoModel, AutoTokenizer
+
+from qdllm.encoder import Encoder, encode
+from qdllm.errors import ConfigError
+from qdllm.models import resolve
+from qdllm.specs import EncoderSpec
+
+TEXTS = texts_of(23)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {name: save(name, tmp_path_factory.mktemp(name)) for name in FAMILIES}
+
+
+@torch.no_grad()
+def hidden_states(path: str, text: str) -> tuple[torch.Tensor, ...]:
+    """All hidden states of one text, straight from transformers."""
+    tokens = AutoTokenizer.from_pretrained(path)(text, return_tensors="pt")
+    model = AutoModel.from_pretrained(path).eval()
+    return model(input_ids=tokens["input_ids"], output_hidden_states=True).hidden_states
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("hidden_layers", "read"),
+    [((-1,), [2]), ((0,), [0]), ((1,), [1]), ((2, 1), [2, 1]), ("all", [0, 1, 2])],
+)
+def test_features_are_the_transformers_own(folders, family, hidden_layers, read):
+    spec = EncoderSpec(model=folders[family], hidden_layers=hidden_layers, max_length=16)
+    features_NH = encode(spec, TEXTS[:6])
+    assert features_NH.dtype == np.float32
+    assert features_NH.shape == (6, HIDDEN * len(read))
+    for text, features_H in zip(TEXTS[:6], features_NH, strict=True):
+        states = hidden_states(folders[family], text)
+        expected = torch.cat([states[layer][0].mean(0) for layer in read])
+        np.testing.assert_allclose(features_H, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_first_pooling_reads_the_first_token(folders):
+    spec = EncoderSpec(model=folders["bert"], pooling="first", max_length=16)
+    expected = [hidden_states(folders["bert"], text)[-1][0, 0].numpy() for text in TEXTS[:4]]
+    np.testing.assert_allclose(encode(spec, TEXTS[:4]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_minilm_agrees_with_transformers():
+    texts = ["The market fell.", "A much longer text about a match that nobody won, in the rain."]
+    path = resolve("minilm").path_or_id
+    expected = [hidden_states(path, text)[3][0].mean(0).numpy() for text in texts]
+    features_NH = encode(EncoderSpec(hidden_layers=(3,)), texts)
+    np.testing.assert_allclose(features_NH, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_a_text_keeps_its_features_whatever_stands_beside_it(folders, family, batch_size):
+    encoder = Encoder(EncoderSpec(model=folders[family], max_length=16))
+    features_NH = encoder(TEXTS, batch_size=7)
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    shuffled_NH = encoder([TEXTS[row] for row in order], batch_size=batch_size)
+    bound = 1e-5 * np.abs(features_NH).max()
+    np.testing.assert_allclose(shuffled_NH, features_NH[order], rtol=0, atol=bound)
+
+
+def test_the_same_call_gives_the_same_bits(folders):
+    encoder = Encoder(EncoderSpec(model=folders["bert"], max_length=16))
+    assert np.array_equal(encoder(TEXTS), encoder(TEXTS))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_texts_and_empty_texts(folders, family):
+    encoder = Encoder(EncoderSpec(model=folders[family], max_length=16))
+    assert encoder([]).shape == (0, encoder.width)
+    assert np.isfinite(encoder(["", "the market"])).all()
+
+
+def test_long_texts_are_cut(folders):
+    encoder = Encoder(EncoderSpec(model=folders["llama"], max_length=8))
+    long = " ".join(["market"] * 40)
+    assert np.array_equal(encoder([long]), encoder([" ".join(["market"] * 8)]))
+
+
+def test_progress_counts_texts(folders):
+    seen = []
+    encoder = Encoder(EncoderSpec(model=folders["bert"], max_length=16))
+    encoder(TEXTS, batch_size=10, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(10, 23), (20, 23), (23, 23)]
+
+
+def test_loading_is_silent(folders, capfd):
+    Encoder(EncoderSpec(model=folders["bert"], max_length=16))
+    Encoder(EncoderSpec())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_hidden_layer_out_of_range_is_told_how_many_there_are(folders):
+    spec = EncoderSpec(model=folders["bert"], hidden_layers=(LAYERS + 1,), max_length=16)
+    with pytest.raises(ConfigError, match=rf"hidden layer {LAYERS + 1} .* it has {LAYERS + 1}"):
+        Encoder(spec)
+
+
+def test_more_tokens_than_positions_are_refused(folders):
+    spec = EncoderSpec(model=folders["bert"], max_length=POSITIONS + 1)
+    with pytest.raises(ConfigError, match=f"max_length {POSITIONS + 1} exceeds the {POSITIONS}"):
+        Encoder(spec)
+
+
+def test_incomplete_weights_are_refused(tmp_path):
+    path = save("bert", tmp_path)
+    weights = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    safetensors.torch.save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lack encoder\.layer\.1\.output\.dense\.weight"):
+        Encoder(EncoderSpec(model=path, max_length=16))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_damaged_files_are_refused(tmp_path, name):
+    path = save("bert", tmp_path)
+    (tmp_path / name).write_text("{ nonsense")
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        Encoder(EncoderSpec(model=path, max_length=16))
+
+
+def test_a_hub_model_without_a_network_names_the_ways_out(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match=r"'nobody/nothing' cannot be loaded: .*'minilm'"):
+        Encoder(EncoderSpec(model="nobody/nothing"))
