@@ -1,0 +1,94 @@
+"""The classical references of a sweep, fitted once and published."""
+
+import itertools
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.command import Progress
+from jobs.store import Record, Store
+from jobs.student import SPLITS, examples
+from qdllm.errors import TrialError
+from qdllm.fit import fit, predict
+from qdllm.metrics import classification
+from qdllm.probes import classical_width, logistic_regression
+from qdllm.specs import ProbeSpec
+from qdllm.student import Student, circuit_core, classical_core, parameter_count
+
+KIND = "probes"
+
+
+def run(
+    spec: ProbeSpec,
+    fingerprint: str,
+    made_from: Mapping[str, str],
+    arrays: Mapping[str, np.ndarray],
+    store: Store,
+    progress: Progress,
+) -> Record:
+    """Fit the linear probe and the classical head, publish both, return the record.
+
+    Of the head's settings the one with the best mean validation accuracy is kept; one that
+    diverges is out of the race. Raises TrialError if they all diverge.
+    """
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    train, validation, test = (examples(arrays, split) for split in SPLITS)
+    settings = list(itertools.product(spec.alphas, spec.lrs))
+    progress(KIND, 0, len(settings) + 1, "logistic regression")
+    linear = logistic_regression(train, validation, test)
+
+    features, classes = train.features_NH.shape[1], train.logits_NC.shape[1]
+    size = parameter_count(circuit_core(spec.circuit, "raw"), features, classes)
+    core = classical_core(classical_width(size, features, classes))
+    heads: list[dict[str, Any]] = []
+    diverged = ""
+    for done, (alpha, lr) in enumerate(settings, start=1):
+        progress(KIND, done, len(settings) + 1, "classical head")
+        head = Student(core, features, classes, spec.seeds)
+        try:
+            fitted = fit(
+                head,
+                train,
+                validation,
+                alpha_S=torch.full((len(spec.seeds),), alpha),
+                lr_S=torch.full((len(spec.seeds),), lr),
+                loss=spec.loss,
+                spec=spec.fit,
+                seeds=spec.seeds,
+            )
+        except TrialError as error:
+            diverged = str(error)
+            continue
+        tested = classification(predict(head, test.features_NH), test.labels_N, test.logits_NC)
+        heads.append(
+            {
+                "alpha": alpha,
+                "lr": lr,
+                "val.accuracy": fitted.curves["val.accuracy"][:, -1].tolist(),
+                "test.accuracy": tested["accuracy"].tolist(),
+                "parameters": parameter_count(core, features, classes),
+                "width": core.width,
+            }
+        )
+    if not heads:
+        raise TrialError(f"the classical head diverged at every setting; the last one: {diverged}")
+    return store.publish(
+        KIND,
+        fingerprint,
+        tensors={
+            f"head.{split}.accuracy": np.array([head[f"{split}.accuracy"] for head in heads])
+            for split in ("val", "test")
+        },
+        spec=spec.model_dump(mode="json"),
+        made_from=made_from,
+        summary={
+            "logistic regression": linear,
+            "classical head": max(heads, key=lambda head: fmean(head["val.accuracy"])),
+        },
+        seconds=time.perf_counter() - began,
+    )

@@ -1,0 +1,156 @@
+"""Ray: start it, run one job on it, train a teacher on its workers."""
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.console import Phase
+from qdllm.errors import QdllmError, TeacherError
+
+POLL = 0.2
+"""Seconds between two looks at a job's progress."""
+
+
+@contextmanager
+def connect() -> Iterator[None]:
+    """A local Ray with token authentication, bound to loopback.
+
+    Ray reads these variables when it is imported or started, and its workers inherit them.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ["RAY_AUTH_MODE"] == "token":
+        # A token of this cluster's own, so that none is left in a file.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    os.environ |= {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # without it Ray listens on all interfaces
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it ends fit() as if all trials were done
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    import ray
+
+    cpus = len(os.sched_getaffinity(0))
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
+    """Run `job(*arguments, progress=…)` on all CPUs of one node and return what it returns.
+
+    The job calls `progress(phase, done, total, note)`. Raises what the job raises.
+    """
+    import ray
+
+    @ray.remote(num_cpus=_cpus())
+    def work(progress: Any) -> Any:
+        return job(*arguments, progress=lambda *update: progress.put(update))
+
+    with _progress(phase) as (queue, drain):
+        result = work.remote(queue)
+        while not ray.wait([result], timeout=POLL)[0]:
+            drain()
+        drain()
+    try:
+        return ray.get(result)
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from error
+
+
+def train(
+    loop: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    *,
+    name: str,
+    folder: Path,
+    phase: Phase,
+) -> None:
+    """Run a train loop under Ray Train: one worker per GPU, or one on all CPUs where there is none.
+
+    `name` is the result's fingerprint: the same name finds its own checkpoints again. Raises
+    TeacherError with the worker's own reason if training fails.
+    """
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    with _progress(phase) as (queue, drain):
+        trainer = TorchTrainer(
+            loop,
+            train_loop_config=config | {"progress": queue},
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=max(gpus, 1),
+                use_gpu=gpus > 0,
+                resources_per_worker=None if gpus else {"CPU": _cpus()},
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=str(folder),
+                failure_config=FailureConfig(max_failures=2),
+            ),
+        )
+        failures: list[BaseException] = []
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except Exception as error:  # handed to the caller's thread
+                failures.append(error)
+
+        thread = threading.Thread(target=fit, name="teacher", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(POLL)
+            drain()
+    if failures:
+        cause = _cause(failures[0])
+        raise (
+            cause
+            if isinstance(cause, QdllmError)
+            else TeacherError(f"the teacher could not be trained: {cause}")
+        ) from failures[0]
+
+
+def _cpus() -> int:
+    """CPUs of the largest node: the most that one process can have."""
+    import ray
+
+    return max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes())
+
+
+@contextmanager
+def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A queue for workers' (phase, done, total, note), and a function that shows the newest."""
+    from ray.util.queue import Queue
+
+    queue = Queue(actor_options={"num_cpus": 0})
+
+    def drain() -> None:
+        waiting = queue.qsize()
+        if waiting:
+            _, done, total, note = queue.get_nowait_batch(waiting)[-1]
+            phase.update(done, total, note)
+
+    try:
+        yield queue, drain
+    finally:
+        queue.shutdown()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a worker raised, out of all that Ray wraps around it."""
+    failures = getattr(error, "worker_failures", None)
+    inner = next(iter(failures.values())) if failures else getattr(error, "cause", None)
+    return _cause(inner) if isinstance(inner, BaseException) else error

@@ -1,0 +1,144 @@
+"""What a person sees while a sweep runs; everybody else's chatter goes to a log file."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_WIDTH = 120
+PLAIN_INTERVAL = 10.0
+"""Seconds between two lines of one phase where the output is a file or a pipe."""
+
+
+class Terminal:
+    """The user's terminal, kept while standard output and error are sent to a log file.
+
+    Ray, DeepSpeed, Transformers and MLflow write to the process's own file descriptors, some of
+    them from C++; so the descriptors themselves are redirected, and restored at the end.
+    """
+
+    def __init__(self, log: Path | None) -> None:
+        """Send what others write to `log`; without one, nothing is redirected."""
+        self.log = log
+
+    def __enter__(self) -> Self:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._saved = os.dup(1), os.dup(2)
+        self._stream: TextIO = os.fdopen(os.dup(self._saved[0]), "w", encoding="utf-8")
+        interactive = self._stream.isatty()
+        self.console = Console(file=self._stream, width=None if interactive else PLAIN_WIDTH)
+        if self.log:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, saved in enumerate(self._saved, start=1):
+            os.dup2(saved, number)
+            os.close(saved)
+        self._stream.close()
+
+    def print(self, *renderables: object) -> None:
+        """Print each to the user; text is left for the terminal to wrap, so it can be copied."""
+        for renderable in renderables:
+            text = isinstance(renderable, str)
+            self.console.print(renderable, highlight=False, markup=False, soft_wrap=text)
+
+    @contextmanager
+    def phase(self, name: str, total: float | None = None) -> Iterator["Phase"]:
+        """A live line with an estimate of the time left; plain lines where there is no terminal."""
+        phase = Phase(name, total)
+        if self.console.is_terminal:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description:<12}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                task = bar.add_task(name, total=total or 1, note="")
+                phase.draw = lambda: bar.update(
+                    task, completed=phase.done, total=phase.total or 1, note=phase.note
+                )
+                yield phase
+        else:
+            printed = phase.began
+
+            def draw() -> None:
+                nonlocal printed
+                if time.monotonic() - printed >= PLAIN_INTERVAL:
+                    printed = time.monotonic()
+                    self.print(phase.line())
+
+            phase.draw = draw
+            yield phase
+        self.print(phase.summary())
+
+
+class Phase:
+    """Progress of one phase; `draw` shows the present state."""
+
+    def __init__(self, name: str, total: float | None) -> None:
+        self.name, self.total, self.done, self.note = name, total, 0.0, ""
+        self.began = self._part_began = time.monotonic()
+        self.draw: Callable[[], None] = lambda: None
+
+    def update(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Set what is done, and the total or the note where they are known better by then.
+
+        Another total is another part of the phase, and the time left is reckoned from there.
+        """
+        if total is not None and total != self.total:
+            self.total, self._part_began = total, time.monotonic()
+        self.done = done
+        self.note = self.note if note is None else note
+        self.draw()
+
+    def line(self) -> str:
+        """One line for a log, with an estimate of the time left."""
+        if not (self.total and self.done):
+            return f"{self.name:<12} {self.note}".rstrip()
+        elapsed = time.monotonic() - self._part_began
+        left = duration(elapsed * (self.total - self.done) / self.done)
+        return f"{self.name:<12} {self.done:g}/{self.total:g}, about {left} left  {self.note}"
+
+    def summary(self) -> str:
+        """The line that stays when the phase is over."""
+        elapsed = duration(time.monotonic() - self.began)
+        return f"{self.name:<12} {elapsed:>12}  {self.note}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """12.3 s, 4 min 05 s or 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

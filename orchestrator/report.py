@@ -1,0 +1,103 @@
+"""What a sweep found, as text: the plan before it, the table after it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from jobs.store import Record
+from orchestrator.plan import Plan
+from orchestrator.results import OBJECTIVE, Result, axes
+from qdllm.intervals import Interval, interval
+
+ROWS = 10
+
+
+def plan_table(plan: Plan) -> Table:
+    """What is held and what would run, a line per kind of result."""
+    table = Table(title=f"sweep {plan.name}", title_justify="left")
+    for column, justify in (("result", "left"), ("held", "right"), ("to compute", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for kind, jobs in (
+        ("features", plan.features),
+        ("soft labels", plan.teachers),
+        ("classical references", plan.probes),
+        ("trials", plan.trials),
+    ):
+        held = sum(job.held for job in jobs)
+        table.add_row(kind, str(held), str(len(jobs) - held))
+    return table
+
+
+def trials_table(
+    order: Sequence[Result], champion: Result, probes: Sequence[Record], caption: str
+) -> Table:
+    """The ten best trials, the champion if it is not among them, and the classical references."""
+    varied = axes([result.trial for result in order])
+    keys = list(next(iter(varied.values())))
+    table = Table(title=caption, title_justify="left", caption_justify="left")
+    table.caption = (
+        f"± is the 95 % interval of the mean over {len(order[0].trial.spec.seeds)} seeds, "
+        "Student's t; ★ is the champion"
+    )
+    table.add_column("")
+    for key in keys:
+        table.add_column(key.rpartition(".")[2], justify="right")
+    for column in ("parameters", "validation", "test", "agreement", "s/epoch"):
+        table.add_column(column, justify="right", no_wrap=True)
+    shown = [*order[:ROWS], *([champion] if champion not in order[:ROWS] else [])]
+    for result in shown:
+        rank = f"{order.index(result) + 1}{' ★' if result is champion else ''}"
+        table.add_row(
+            rank,
+            *(f"{varied[result.trial.fingerprint][key]}" for key in keys),
+            f"{result.parameters:,}",
+            *(
+                plus_minus(result.over_seeds(name))
+                for name in ("val.accuracy", "test.accuracy", "test.agreement")
+            ),
+            f"{result.record.summary['seconds_per_epoch']:.2f}",
+            end_section=result is shown[-1],
+        )
+    for record in probes:
+        for name, summary in record.summary.items():
+            settings = {"loss.alpha": summary.get("alpha", ""), "fit.lr": summary.get("lr", "")}
+            table.add_row(
+                name,
+                *(str(settings.get(key, "")) for key in keys),
+                f"{summary['parameters']:,}",
+                *(_accuracy(summary[f"{split}.accuracy"]) for split in ("val", "test")),
+            )
+    return table
+
+
+def teacher_line(record: Record) -> str:
+    """The teacher's own accuracy, which its students are measured against."""
+    spec, summary = record.spec, record.summary
+    return (
+        f"teacher {spec['model']}, LoRA rank {spec['rank']}: "
+        f"validation {summary['accuracy']['validation']:.4f}, "
+        f"test {summary['accuracy']['test']:.4f}"
+    )
+
+
+def champion_line(champion: Result, best: Result) -> str:
+    """What the champion is, and why it and not the best."""
+    size = f"{champion.parameters:,} parameters"
+    if champion is best:
+        return f"champion: the best by validation, {size}"
+    behind = best.over_seeds(OBJECTIVE).mean - champion.over_seeds(OBJECTIVE).mean
+    return (
+        f"champion: {size}, the smallest within one standard error of the best "
+        f"({behind:.4f} behind it in validation)"
+    )
+
+
+def plus_minus(found: Interval) -> str:
+    """0.8825 ± 0.0031, or the mean alone where a single seed leaves the spread unknown."""
+    return f"{found.mean:.4f}" if found.n == 1 else f"{found.mean:.4f} ± {found.ci95:.4f}"
+
+
+def _accuracy(value: Any) -> str:
+    """One accuracy, or one per seed."""
+    return plus_minus(interval(value)) if isinstance(value, list) else f"{value:.4f}"

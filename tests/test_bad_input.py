@@ -1,0 +1,70 @@
+"""Every mistake ends with status 2 and one message, before anything is trained."""
+
+import pytest
+
+from orchestrator.sweep import main
+
+GRID = ["--grid", "ablation"]
+
+
+def csv(folder, text):
+    path = folder / "texts.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def rows(classes, each):
+    return "text,label\n" + "".join(
+        f"text {number} of {label},{label}\n" for label in classes for number in range(each)
+    )
+
+
+CASES = {
+    "grid": (lambda folder: ["--grid", "ablatoin"], "did you mean 'ablation'"),
+    "task": (lambda folder: [*GRID, "--task", "sample-thematc"], "did you mean 'sample-thematic'"),
+    "task without data": (lambda folder: [*GRID, "--task", "thematic"], "--data published"),
+    "key": (lambda folder: [*GRID, "--set", "fit.epoch=2"], "did you mean 'epochs'"),
+    "ansatz": (
+        lambda folder: [*GRID, "--set", "circuit.ansatz=txtbook"],
+        "did you mean 'textbook'",
+    ),
+    "folder": (lambda folder: [*GRID, "--data", str(folder / "nowhere")], "nowhere"),
+    "text column": (
+        lambda folder: [*GRID, "--task", csv(folder, rows("ab", 9).replace("text,", "txt,", 1))],
+        "task.text_column",
+    ),
+    "one class": (lambda folder: [*GRID, "--task", csv(folder, rows("a", 9))], "class"),
+    "few texts": (lambda folder: [*GRID, "--task", csv(folder, rows("ab", 2))], "10"),
+    "not UTF-8": (
+        lambda folder: [*GRID, "--task", csv(folder, rows("ab", 9).encode() + b"\xff,a\n")],
+        "UTF-8",
+    ),
+    "teacher": (lambda folder: [*GRID, "--set", "teacher.model=minilmm"], "did you mean 'minilm'"),
+    "encoder": (lambda folder: [*GRID, "--set", "encoder.model=minilmm"], "did you mean 'minilm'"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_message_and_status_2(case, tmp_path, capfd):
+    arguments, message = CASES[case]
+    home = tmp_path / "home"
+    assert main([*arguments(tmp_path), "--home", str(home)]) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    trained = [path for path in (home / "store").rglob("*") if path.is_file()]
+    assert not trained
+
+
+def test_an_empty_class_file_is_named(tmp_path, capfd):
+    (tmp_path / "a.txt").write_text("one\n")
+    (tmp_path / "b.txt").write_text("\n")
+    assert main([*GRID, "--data", str(tmp_path), "--home", str(tmp_path / "home")]) == 2
+    assert "b.txt" in capfd.readouterr().err
+
+
+def test_a_home_that_is_a_file_is_one_message(tmp_path, capfd):
+    (tmp_path / "home").write_text("")
+    assert main([*GRID, "--home", str(tmp_path / "home")]) == 1
+    assert "cannot make the store's folder" in capfd.readouterr().err
