@@ -1,7 +1,14 @@
 """The fingerprints of stored results, computed without torch so that a plan can name them."""
 
 from qdllm.models import resolve
-from qdllm.specs import EncoderSpec, StudentSpec, TaskSpec, TeacherSpec, fingerprint
+from qdllm.specs import (
+    EncoderSpec,
+    EvaluationSpec,
+    StudentSpec,
+    TaskSpec,
+    TeacherSpec,
+    fingerprint,
+)
 
 
 def of_task(task: TaskSpec, texts: str) -> str:
@@ -27,3 +34,8 @@ def of_student(spec: StudentSpec, texts: str) -> tuple[str, dict[str, str]]:
         "soft_labels": of_soft_labels(spec.teacher, task),
     }
     return fingerprint(spec, **made_from), made_from
+
+
+def of_evaluation(spec: EvaluationSpec, student: str) -> str:
+    """Key of kind `evaluations`, for the key of the student that is evaluated."""
+    return fingerprint(spec, student=student)

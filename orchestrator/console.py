@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 130
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one phase where the output is a file or a pipe."""
 
@@ -107,6 +107,7 @@ class Phase:
     def __init__(self, name: str, total: float | None) -> None:
         self.name, self.total, self.done, self.note = name, total, 0.0, ""
         self.began = self._part_began = time.monotonic()
+        self._part_done = 0.0
         self.draw: Callable[[], None] = lambda: None
 
     def update(self, done: float, total: float | None = None, note: str | None = None) -> None:
@@ -115,17 +116,18 @@ class Phase:
         Another total is another part of the phase, and the time left is reckoned from there.
         """
         if total is not None and total != self.total:
-            self.total, self._part_began = total, time.monotonic()
+            self.total, self._part_began, self._part_done = total, time.monotonic(), done
         self.done = done
         self.note = self.note if note is None else note
         self.draw()
 
     def line(self) -> str:
         """One line for a log, with an estimate of the time left."""
-        if not (self.total and self.done):
+        achieved = self.done - self._part_done
+        if not (self.total and achieved > 0):
             return f"{self.name:<12} {self.note}".rstrip()
         elapsed = time.monotonic() - self._part_began
-        left = duration(elapsed * (self.total - self.done) / self.done)
+        left = duration(elapsed * (self.total - self.done) / achieved)
         return f"{self.name:<12} {self.done:g}/{self.total:g}, about {left} left  {self.note}"
 
     def summary(self) -> str:

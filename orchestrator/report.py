@@ -93,6 +93,16 @@ def champion_line(champion: Result, best: Result) -> str:
     )
 
 
+def second_opinion_line(champion: Result, evaluation: Record) -> str:
+    """What another simulator says of the champion."""
+    found = interval(evaluation.summary["metrics"]["test.accuracy"])
+    ours = champion.over_seeds("test.accuracy")
+    return (
+        f"test {found.mean:.4f}, ours {ours.mean:.4f}; "
+        f"no ⟨Z⟩ differs by more than {evaluation.summary['largest_difference']:.1e}"
+    )
+
+
 def plus_minus(found: Interval) -> str:
     """0.8825 ± 0.0031, or the mean alone where a single seed leaves the spread unknown."""
     return f"{found.mean:.4f}" if found.n == 1 else f"{found.mean:.4f} ± {found.ci95:.4f}"

@@ -9,20 +9,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.store import Store
+from jobs import fingerprints
+from jobs.store import Record, Store
 from orchestrator import report
-from orchestrator.console import Terminal, duration
+from orchestrator.console import Phase, Terminal, duration
 from orchestrator.grid import Grid
 from orchestrator.plan import Plan, Trial
 from orchestrator.results import OBJECTIVE, Result, axes, champion, ranked
 from qdllm import data
 from qdllm.data import Dataset
 from qdllm.errors import TeacherError
-from qdllm.specs import TaskSpec
+from qdllm.specs import EvaluationSpec, TaskSpec
 
 if TYPE_CHECKING:
     from orchestrator.tracking import Tracker
@@ -245,6 +247,9 @@ def conclude(sweep: Sweep, tracker: "Tracker", failures: Mapping[str, str], seco
         )
     )
     show(report.champion_line(chosen, order[0]))
+    with sweep.terminal.phase("mindquantum") as phase:
+        checked = second_opinion(sweep, chosen, phase)
+        phase.note = report.second_opinion_line(chosen, checked)
     with sweep.terminal.phase("champion") as phase:
         address = _register(sweep, tracker, chosen)
         phase.note = f"registered as {address}"
@@ -253,6 +258,10 @@ def conclude(sweep: Sweep, tracker: "Tracker", failures: Mapping[str, str], seco
             "champion.val.accuracy": chosen.over_seeds(OBJECTIVE).mean,
             "champion.test.accuracy": chosen.over_seeds("test.accuracy").mean,
             "champion.parameters": chosen.parameters,
+            "champion.mindquantum.largest_difference": checked.summary["largest_difference"],
+            "champion.mindquantum.test.accuracy": fmean(
+                checked.summary["metrics"]["test.accuracy"]
+            ),
             "best.val.accuracy": order[0].over_seeds(OBJECTIVE).mean,
             "trials": len(order),
         },
@@ -267,6 +276,25 @@ def conclude(sweep: Sweep, tracker: "Tracker", failures: Mapping[str, str], seco
         "--env-manager local -t csv -i texts.csv",
         f"all of it took {duration(seconds)}; logs and results are in {sweep.home}",
     )
+
+
+def second_opinion(sweep: Sweep, chosen: Result, phase: Phase) -> Record:
+    """Step 5: the champion on the test split once more, simulated by MindQuantum."""
+    spec = EvaluationSpec(backend="mindquantum")
+    key = fingerprints.of_evaluation(spec, chosen.trial.fingerprint)
+    record = sweep.store.record("evaluations", key)
+    if record is None:
+        from jobs import evaluate
+
+        evaluate.run(
+            spec,
+            chosen.trial.fingerprint,
+            sweep.store,
+            lambda _, done, total, note: phase.update(done, total, note),
+        )
+        record = sweep.store.record("evaluations", key)
+    assert record is not None, "the evaluation has just been published"
+    return record
 
 
 def _register(sweep: Sweep, tracker: "Tracker", chosen: Result) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -115,15 +116,44 @@ def _epoch(
     orders = [torch.randperm(examples, generator=generator) for generator in generators]
     order_SN = torch.stack(orders).to(device)
     total_S = torch.zeros_like(alpha_S)
-    leaves = list(student.parameters())
     for batch_SB in order_SN.split(batch_size, dim=1):
         features, teacher, labels = (take(values, batch_SB) for values in train)
-        logits = student(features)
-        loss_S, slope = value_and_gradient(logits, teacher, labels, alpha_S, loss)
-        gradients = torch.autograd.grad(logits, leaves, slope, materialize_grads=True)
-        adam.step(torch.cat([gradient.flatten(1) for gradient in gradients], dim=1))
+        to_loss = partial(
+            value_and_gradient, teacher_SNC=teacher, labels_SN=labels, alpha_S=alpha_S, spec=loss
+        )
+        loss_S, gradients_SP = gradients(student, features, to_loss)
+        adam.step(gradients_SP)
         total_S += loss_S * (batch_SB.shape[1] / examples)
     return total_S
+
+
+@torch.no_grad()
+def gradients(
+    student: Student, features_SNH: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """loss_S and gradients_SP, where `loss` maps logits_SNC to loss_S and its gradient_SNC.
+
+    The linear layers' gradients are written out: on batches of eight, autograd's bookkeeping costs
+    more than their arithmetic. The core's own are autograd's.
+    """
+    angles_SNQ = student.encode(features_SNH).requires_grad_()
+    with torch.enable_grad():
+        expectations_SNQ = student.core.run(angles_SNQ, student.weights)
+    loss_S, logits = loss(student.classify(expectations_SNQ))
+    angles, weights = torch.autograd.grad(
+        expectations_SNQ,
+        (angles_SNQ, student.weights),
+        torch.bmm(logits, student.head.transpose(1, 2)),
+        materialize_grads=True,
+    )
+    leaves = (
+        torch.bmm(features_SNH.transpose(1, 2), angles),
+        angles.sum(1),
+        weights,
+        torch.bmm(expectations_SNQ.transpose(1, 2), logits),
+        logits.sum(1),
+    )
+    return loss_S, torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)
 
 
 def take(values: Tensor, rows_SB: Tensor) -> Tensor:

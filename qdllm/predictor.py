@@ -14,7 +14,7 @@ from qdllm.errors import ConfigError
 from qdllm.fit import predict
 from qdllm.models import resolve
 from qdllm.specs import StudentSpec
-from qdllm.student import Student, circuit_core
+from qdllm.student import restore
 
 
 class Prediction(NamedTuple):
@@ -40,14 +40,8 @@ class Predictor:
             )
         self.classes: list[str] = description["classes"]
         self.encoder = Encoder(self.spec.encoder)
-        self.student = Student(
-            circuit_core(self.spec.circuit, self.spec.angles),
-            description["features"],
-            len(self.classes),
-            self.spec.seeds[:1],
-        )
-        parameters = load_file(folder / "student.safetensors")["parameters"]
-        self.student.parameters_SP.copy_(parameters)
+        parameters_SP = load_file(folder / "student.safetensors")["parameters"]
+        self.student = restore(self.spec, description["features"], len(self.classes), parameters_SP)
 
     def __call__(self, texts: Sequence[str]) -> Prediction:
         """Label any number of texts."""

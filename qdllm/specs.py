@@ -184,6 +184,12 @@ class ProbeSpec(Spec):
     seeds: tuple[int, ...] = Field(min_length=1)
 
 
+class EvaluationSpec(Spec):
+    """Which simulator measures a stored student on the test split."""
+
+    backend: Literal["engine", "mindquantum"] = "mindquantum"
+
+
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

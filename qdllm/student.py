@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qdllm.circuit import weight_count
-from qdllm.specs import CircuitSpec
+from qdllm.specs import CircuitSpec, StudentSpec
 from qdllm.statevector import expectations
 
 MINMAX_RANGE = 10.0
@@ -97,8 +97,11 @@ class Student(nn.Module):
 
         Raises ConfigError on features that are not finite.
         """
-        angles_SNQ = self.encode(features_SNH)
-        return self.classify(self.core.run(angles_SNQ, self.weights))
+        return self.classify(self.expectations(features_SNH))
+
+    def expectations(self, features_SNH: Tensor) -> Tensor:
+        """expectations_SNQ, what the core makes of the features; ⟨Z⟩ where it is a circuit."""
+        return self.core.run(self.encode(features_SNH), self.weights)
 
     def encode(self, features_SNH: Tensor) -> Tensor:
         """angles_SNQ, the first linear layer (equation 4)."""
@@ -124,3 +127,17 @@ class Student(nn.Module):
                 uniform((width + 1) * self.classes, width),
             ]
         )
+
+
+def restore(
+    spec: StudentSpec,
+    features: int,
+    classes: int,
+    parameters_SP: Tensor,
+    simulate: Callable[..., Tensor] = expectations,
+) -> Student:
+    """Trained students from their parameters, with another simulator if one is given."""
+    core = circuit_core(spec.circuit, spec.angles, simulate)
+    student = Student(core, features, classes, range(len(parameters_SP)))
+    student.parameters_SP.copy_(parameters_SP)
+    return student

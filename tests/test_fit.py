@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from qdllm.errors import TrialError
-from qdllm.fit import Adam, Examples, fit, predict
+from qdllm.fit import Adam, Examples, fit, gradients, predict
 from qdllm.specs import CircuitSpec, FitSpec, LossSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
 
@@ -80,6 +80,19 @@ def test_adam_is_torchs_adam():
         ours.step(theirs.grad)
         peer.step()
     torch.testing.assert_close(student.parameters_SP, theirs.detach(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("core", [circuit_core(CIRCUIT, "minmax"), classical_core(4)])
+def test_the_gradients_written_out_are_autograds(core):
+    student = Student(core, FEATURES, CLASSES, [0, 1], dtype=torch.float64)
+    features = TRAIN.features_NH.double().expand(2, -1, -1)
+    slope = torch.randn(2, len(TRAIN.labels_N), CLASSES, dtype=torch.float64)
+    _, ours = gradients(student, features, lambda logits: (logits.sum((1, 2)), slope))
+    theirs = torch.autograd.grad(
+        student(features), list(student.parameters()), slope, materialize_grads=True
+    )
+    flat = torch.cat([leaf.flatten(1) for leaf in theirs], dim=1)
+    torch.testing.assert_close(ours, flat, rtol=1e-10, atol=1e-12)
 
 
 def test_divergence_names_seed_epoch_and_learning_rate():

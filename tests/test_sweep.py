@@ -90,6 +90,7 @@ def test_it_says_what_it_reads_and_what_it_found(swept):
     assert re.search(r"teacher minilm, LoRA rank 64: validation \d\.\d{4}, test \d\.\d{4}", output)
     assert "logistic regression" in output
     assert "classical head" in output
+    assert re.search(r"mindquantum .* no ⟨Z⟩ differs by more than \d\.\de-0[678]", output)
     assert "models:/qdllm-ablation-notes@champion" in output
     assert f"ui --backend-store-uri 'sqlite:///{home / 'mlflow.db'}'" in output
     assert len([line for line in table(output) if re.match(r"│ \d", line)]) == 2

@@ -1,0 +1,85 @@
+"""A stored student, measured again by another simulator: by hand and in a sweep."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs import evaluate, fingerprints, student
+from jobs.store import Store
+from qdllm import data
+from qdllm.errors import StoreError
+from qdllm.specs import EvaluationSpec, StudentSpec
+
+ROOT = Path(__file__).parent.parent
+SPEC = StudentSpec.parse(
+    {"circuit": {"qubits": 4, "layers": 2}, "fit": {"epochs": 1, "batch_size": 32}, "seeds": [0, 1]}
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Store, str]:
+    """A student of four qubits, trained on random features and soft labels of the sample texts."""
+    store = Store(str(tmp_path_factory.mktemp("store")))
+    dataset = data.load(SPEC.task)
+    key, made_from = fingerprints.of_student(SPEC, dataset.digest)
+    generator = np.random.default_rng(0)
+    for kind, name, width in (("features", "features", 6), ("soft-labels", "soft_labels", 4)):
+        tensors = {
+            split: generator.normal(size=(len(getattr(dataset, split).texts), width))
+            for split in student.SPLITS
+        }
+        store.publish(
+            kind,
+            made_from[name],
+            tensors={split: values.astype(np.float32) for split, values in tensors.items()},
+            spec={},
+            made_from={},
+            summary={},
+            seconds=0.0,
+        )
+    arrays = student.gather(store, **made_from, dataset=dataset)
+    student.run(SPEC, key, made_from, arrays, store)
+    return store, key
+
+
+def test_mindquantum_agrees_with_the_engine_on_a_stored_student(trained):
+    store, key = trained
+    name = evaluate.run(EvaluationSpec(backend="mindquantum"), key, store)
+    record = store.record("evaluations", name)
+    assert record is not None
+    assert 0 < record.summary["largest_difference"] < 1e-5
+    trial = store.record("students", key)
+    assert trial is not None
+    for metric, values in record.summary["metrics"].items():
+        np.testing.assert_allclose(values, trial.summary["metrics"][metric], atol=5e-3)
+
+
+def test_the_engine_agrees_with_itself_to_the_bit(trained):
+    store, key = trained
+    name = evaluate.run(EvaluationSpec(backend="engine"), key, store)
+    record = store.record("evaluations", name)
+    assert record is not None
+    assert record.summary["largest_difference"] == 0
+
+
+def test_the_command_evaluates_and_prints_the_fingerprint(trained, tmp_path):
+    store, key = trained
+    job = {"student": key, "store": store.uri, "evaluation": {"backend": "mindquantum"}}
+    (tmp_path / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.evaluate", str(tmp_path / "job.json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() in store.fingerprints("evaluations")
+
+
+def test_an_unknown_student_is_an_error(trained):
+    with pytest.raises(StoreError, match="there is no students/feed"):
+        evaluate.run(EvaluationSpec(), "feed", trained[0])
