@@ -23,7 +23,8 @@ def main(job: type[Job], run: Callable[[Job, Progress], str]) -> int:
     Returns the exit status: 0, 2 for a file or setting that cannot be used, 1 for a job that
     failed.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {run.__module__}", description=run.__doc__)
+    name = Path(sys.argv[0]).stem
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=run.__doc__)
     parser.add_argument(
         "spec", metavar="SPEC", type=Path, help=f"JSON file with {', '.join(job.model_fields)}"
     )

@@ -75,8 +75,8 @@ class Student(nn.Module):
     ) -> None:
         """Draw each student's parameters from its own seed, so that none depends on the others.
 
-        Linear layers start as torch's own do, U(±1/√fan_in); circuit weights as the published
-        program's, N(0, 0.01²).
+        Linear layers start as torch's own do, U(±1/√fan_in); circuit weights at N(0, 0.01²), near
+        the identity, where deep circuits still have gradients.
         """
         super().__init__()
         self.core, self.features, self.classes = core, features, classes
