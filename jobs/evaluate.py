@@ -11,7 +11,7 @@ from jobs.store import Store
 from jobs.student import KIND as STUDENTS
 from jobs.student import examples, gather
 from qdllm import data, mindquantum_backend
-from qdllm.errors import StoreError
+from qdllm.data import Dataset
 from qdllm.metrics import classification
 from qdllm.specs import EvaluationSpec, Spec, StudentSpec
 from qdllm.statevector import expectations as engine
@@ -32,12 +32,17 @@ class EvaluationJob(Spec):
 
 
 def run(
-    evaluation: EvaluationSpec, student: str, store: Store, progress: Progress | None = None
+    evaluation: EvaluationSpec,
+    student: str,
+    dataset: Dataset,
+    store: Store,
+    progress: Progress | None = None,
 ) -> str:
     """Publish test accuracy per seed under the backend, and the largest difference of any ⟨Z⟩ from
     the engine's, unless the store has them. Returns their fingerprint.
 
-    Raises StoreError if there is no such student.
+    `dataset`: the texts that the student was trained on. Raises StoreError if there is no such
+    student, or if its features and soft labels are of other texts.
     """
     key = fingerprints.of_evaluation(evaluation, student)
     if store.has(KIND, key):
@@ -45,14 +50,7 @@ def run(
     began = time.perf_counter()
     record, tensors = store.load(STUDENTS, student)
     spec = StudentSpec.parse(record.spec)
-    dataset = data.load(spec.task)
-    name, made_from = fingerprints.of_student(spec, dataset.digest)
-    if name != student:
-        raise StoreError(
-            f"the texts of {spec.task.name!r} are no longer those that student {student} was "
-            "trained on; give the original texts, or train it anew"
-        )
-    test = examples(gather(store, **made_from, dataset=dataset), "test")
+    test = examples(gather(store, **record.made_from, dataset=dataset), "test")
     parameters_SP = torch.from_numpy(tensors["parameters"])
     features, classes = test.features_NH.shape[1], test.logits_NC.shape[1]
     simulated, reference = (
@@ -87,7 +85,10 @@ def run(
 
 def _run(job: EvaluationJob, progress: Progress) -> str:
     """Measure a stored student on the test split again, with another simulator."""
-    return run(job.evaluation, job.student, Store(job.store), progress)
+    store = Store(job.store)
+    record, _ = store.load(STUDENTS, job.student)
+    dataset = data.load(StudentSpec.parse(record.spec).task)
+    return run(job.evaluation, job.student, dataset, store, progress)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Store:
         """`uri`: a folder, file:///folder, s3://bucket/prefix or gs://bucket/prefix.
 
         Credentials and endpoints of s3: and gs: come from the usual environment variables.
-        Raises ConfigError for any other scheme, StoreError where a folder cannot be made.
+        Raises ConfigError for any other scheme, and for a folder that cannot be made.
         """
         scheme, colon, _ = uri.partition("://")
         if colon and scheme not in SCHEMES:
@@ -84,11 +84,16 @@ class Store:
         try:
             self._backend = obstore.store.LocalStore(folder, mkdir=True)
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot make the store's folder {folder}: {_reason(error)}") from None
+            raise ConfigError(
+                f"cannot make the store's folder {folder}: {_reason(error)}"
+            ) from None
 
     def fingerprints(self, kind: str) -> frozenset[str]:
         """Fingerprints of all results of a kind that have a record."""
-        listing = obstore.list(self._backend, prefix=kind).collect()
+        try:
+            listing = obstore.list(self._backend, prefix=kind).collect()
+        except BaseError as error:
+            raise StoreError(f"cannot list {self.uri}/{kind}: {_reason(error)}") from None
         paths = [str(entry["path"]).split("/") for entry in listing]
         return frozenset(path[-2] for path in paths if path[-1] == "record.json")
 

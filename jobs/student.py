@@ -13,6 +13,7 @@ from jobs.command import Progress, main
 from jobs.store import Record, Store
 from qdllm import data
 from qdllm.data import Dataset
+from qdllm.errors import StoreError
 from qdllm.fit import Examples, fit, predict
 from qdllm.metrics import classification
 from qdllm.specs import Spec, StudentSpec
@@ -32,21 +33,23 @@ class StudentJob(Spec):
 def gather(
     store: Store, features: str, soft_labels: str, dataset: Dataset
 ) -> dict[str, np.ndarray]:
-    """Everything a trial reads, as `<split>.features`, `.logits` and `.labels`, checked for rows.
+    """Everything a trial reads, as `<split>.features`, `.logits` and `.labels`.
 
-    `features` and `soft_labels` are fingerprints. Raises StoreError if one is missing or damaged.
+    `features` and `soft_labels` are fingerprints. Raises StoreError if one is missing or damaged,
+    or was made from other texts or another order of them.
     """
     arrays: dict[str, np.ndarray] = {}
     sources = {"features": ("features", features), "logits": ("soft-labels", soft_labels)}
     for name, source in sources.items():
-        _, tensors = store.load(*source)
+        record, tensors = store.load(*source)
+        if record.summary["rows"] != dataset.rows:
+            raise StoreError(
+                f"{store.uri}/{'/'.join(source)} was made from other texts, or another order of "
+                "them; delete that folder and run the same command again to compute it anew"
+            )
         arrays |= {f"{split}.{name}": tensors[split] for split in SPLITS}
     for split in SPLITS:
-        labels_N = getattr(dataset, split).labels_N
-        arrays[f"{split}.labels"] = labels_N
-        for name in ("features", "logits"):
-            rows = len(arrays[f"{split}.{name}"])
-            assert rows == len(labels_N), f"{split}.{name} has {rows} rows, not {len(labels_N)}"
+        arrays[f"{split}.labels"] = getattr(dataset, split).labels_N
     return arrays
 
 

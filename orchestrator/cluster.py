@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.console import Phase
-from qdllm.errors import QdllmError, TeacherError
+from qdllm.errors import JobError, QdllmError
 
 POLL = 0.2
 """Seconds between two looks at a job's progress."""
@@ -37,7 +37,9 @@ def connect() -> Iterator[None]:
     }
     import ray
 
-    cpus = len(os.sched_getaffinity(0))
+    # Not Ray's own count, which overlooks a process that is bound to some of the CPUs.
+    bound = getattr(os, "sched_getaffinity", None)
+    cpus = len(bound(0)) if bound else os.cpu_count()
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
     try:
         yield
@@ -53,18 +55,18 @@ def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
     import ray
 
     @ray.remote(num_cpus=_cpus())
-    def work(progress: Any) -> Any:
+    def work(progress: Any, *arguments: Any) -> Any:
         return job(*arguments, progress=lambda *update: progress.put(update))
 
     with _progress(phase) as (queue, drain):
-        result = work.remote(queue)
+        result = work.remote(queue, *arguments)
         while not ray.wait([result], timeout=POLL)[0]:
             drain()
         drain()
     try:
         return ray.get(result)
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from error
+    except ray.exceptions.RayError as error:
+        raise _ours(error, f"the {phase.name} job failed") from error
 
 
 def train(
@@ -78,7 +80,7 @@ def train(
     """Run a train loop under Ray Train: one worker per GPU, or one on all CPUs where there is none.
 
     `name` is the result's fingerprint: the same name finds its own checkpoints again. Raises
-    TeacherError with the worker's own reason if training fails.
+    the worker's own error, or JobError, if training fails.
     """
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -115,12 +117,7 @@ def train(
             thread.join(POLL)
             drain()
     if failures:
-        cause = _cause(failures[0])
-        raise (
-            cause
-            if isinstance(cause, QdllmError)
-            else TeacherError(f"the teacher could not be trained: {cause}")
-        ) from failures[0]
+        raise _ours(failures[0], "the teacher could not be trained") from failures[0]
 
 
 def _cpus() -> int:
@@ -149,8 +146,12 @@ def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
         queue.shutdown()
 
 
-def _cause(error: BaseException) -> BaseException:
-    """What a worker raised, out of all that Ray wraps around it."""
+def _ours(error: BaseException, what: str) -> QdllmError:
+    """The error of ours that a worker raised, out of all that Ray wraps around it, or a new one."""
     failures = getattr(error, "worker_failures", None)
     inner = next(iter(failures.values())) if failures else getattr(error, "cause", None)
-    return _cause(inner) if isinstance(inner, BaseException) else error
+    if isinstance(inner, BaseException):
+        return _ours(inner, what)
+    if isinstance(error, QdllmError):
+        return error
+    return JobError(f"{what}: {str(error).strip() or type(error).__name__}")

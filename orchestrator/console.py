@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from qdllm.errors import ConfigError
+
 PLAIN_WIDTH = 130
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one phase where the output is a file or a pipe."""
@@ -35,6 +37,14 @@ class Terminal:
         self.log = log
 
     def __enter__(self) -> Self:
+        if self.log:
+            try:
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                self.log.touch()
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot write the log {self.log}: {error.strerror}; choose another --home"
+                ) from None
         sys.stdout.flush()
         sys.stderr.flush()
         self._saved = os.dup(1), os.dup(2)
@@ -42,7 +52,6 @@ class Terminal:
         interactive = self._stream.isatty()
         self.console = Console(file=self._stream, width=None if interactive else PLAIN_WIDTH)
         if self.log:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)

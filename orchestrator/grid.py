@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "grids"
 class Grid(Spec):
     """A sweep's definition. `base` and `axes` speak of StudentSpec's fields by dotted path."""
 
-    name: str
+    name: str = Field(pattern=r"^[\w .-]+$")
     description: str = ""
     base: dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
@@ -72,17 +72,12 @@ def override(grid: Grid, settings: Sequence[str]) -> Grid:
 
 
 def on_task(grid: Grid, name: str | None, data: str | None) -> Grid:
-    """The grid on other texts than its base's, where they are given.
-
-    A path is made absolute: workers read it too, from folders of their own.
-    """
+    """The grid on other texts than its base's, where they are given."""
     base = grid.base
     if name is not None:
-        is_path = data is None and Path(name).exists()
-        base = _put(base, "task.name", str(Path(name).absolute()) if is_path else name)
+        base = _put(base, "task.name", name)
     if data is not None:
-        path = data if data == "published" else str(Path(data).expanduser().absolute())
-        base = _put(base, "task.data", path)
+        base = _put(base, "task.data", data)
     return grid.model_copy(update={"base": base})
 
 
@@ -95,10 +90,32 @@ def specs(grid: Grid) -> list[StudentSpec]:
         settings = grid.base
         for key, value in zip(grid.axes, values, strict=True):
             settings = _put(settings, key, value)
-        trials.append(StudentSpec.parse(settings))
+        trials.append(_absolute(StudentSpec.parse(settings)))
+    if not trials:
+        raise ConfigError(f"an axis of grid {grid.name!r} is empty; give it at least one value")
     if len(set(trials)) < len(trials):
         raise ConfigError(f"an axis of grid {grid.name!r} names a value twice; each may stand once")
     return trials
+
+
+def _absolute(spec: StudentSpec) -> StudentSpec:
+    """The spec with absolute paths: workers read them too, from folders of their own."""
+    task, teacher, encoder = spec.task, spec.teacher, spec.encoder
+    if task.data is None:
+        task = task.model_copy(update={"name": _absolute_path(task.name)})
+    elif task.data != "published":
+        data = str(Path(task.data).expanduser().absolute())
+        task = task.model_copy(update={"data": data})
+    teacher = teacher.model_copy(update={"model": _absolute_path(teacher.model)})
+    encoder = encoder.model_copy(update={"model": _absolute_path(encoder.model)})
+    return spec.model_copy(update={"task": task, "teacher": teacher, "encoder": encoder})
+
+
+def _absolute_path(name: str) -> str:
+    """The absolute path where a name is one that exists; a bare word stays a name."""
+    path = Path(name).expanduser()
+    looks_like_one = len(path.parts) > 1 or path.suffix
+    return str(path.absolute()) if looks_like_one and path.exists() else name
 
 
 def _put(settings: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -93,15 +93,10 @@ def plan(specs: Sequence[StudentSpec], dataset: Dataset, store: Store) -> Plan:
 
 
 def probe_spec(members: Sequence[StudentSpec]) -> ProbeSpec:
-    """The classical references of trials that share features and soft labels.
-
-    Whatever else varies between the trials, the first one's setting is taken.
-    """
+    """The classical references of trials that share features and soft labels."""
+    settings = {(spec.loss, spec.fit) for spec in members}
     return ProbeSpec(
         circuit=max((spec.circuit for spec in members), key=weight_count),
-        alphas=tuple(sorted({spec.loss.alpha for spec in members})),
-        lrs=tuple(sorted({spec.fit.lr for spec in members})),
-        loss=members[0].loss,
-        fit=members[0].fit,
+        settings=tuple(sorted(settings, key=repr)),
         seeds=members[0].seeds,
     )

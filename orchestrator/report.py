@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from jobs.store import Record
 from orchestrator.plan import Plan
-from orchestrator.results import OBJECTIVE, Result, axes
+from orchestrator.results import OBJECTIVE, Result, axes, common
 from qdllm.intervals import Interval, interval
 
 ROWS = 10
@@ -30,45 +31,60 @@ def plan_table(plan: Plan) -> Table:
 
 
 def trials_table(
-    order: Sequence[Result], champion: Result, probes: Sequence[Record], caption: str
+    order: Sequence[Result], champion: Result, probes: Sequence[Record], title: str, wide: bool
 ) -> Table:
-    """The ten best trials, the champion if it is not among them, and the classical references."""
-    varied = axes([result.trial for result in order])
-    keys = list(next(iter(varied.values())))
-    table = Table(title=caption, title_justify="left", caption_justify="left")
+    """The ten best trials, the champion if it is not among them, and the classical references.
+
+    `wide` adds agreement with the teacher and time per epoch, for which 80 columns are too few.
+    """
+    settings = axes([result.trial for result in order])
+    keys = list(next(iter(settings.values())))
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     table.caption = (
         f"± is the 95 % interval of the mean over {len(order[0].trial.spec.seeds)} seeds, "
         "Student's t; ★ is the champion"
     )
     table.add_column("")
-    for key in keys:
-        table.add_column(key.rpartition(".")[2], justify="right")
-    for column in ("parameters", "validation", "test", "agreement", "s/epoch"):
-        table.add_column(column, justify="right", no_wrap=True)
-    shown = [*order[:ROWS], *([champion] if champion not in order[:ROWS] else [])]
-    for result in shown:
-        rank = f"{order.index(result) + 1}{' ★' if result is champion else ''}"
-        table.add_row(
-            rank,
-            *(f"{varied[result.trial.fingerprint][key]}" for key in keys),
+    measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
+    headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
+    for heading in (*_short(keys), *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in [*order[:ROWS], *([champion] if champion not in order[:ROWS] else [])]:
+        cells = [
+            f"{order.index(result) + 1}{' ★' if result is champion else ''}",
+            *(str(settings[result.trial.fingerprint][key]) for key in keys),
             f"{result.parameters:,}",
-            *(
-                plus_minus(result.over_seeds(name))
-                for name in ("val.accuracy", "test.accuracy", "test.agreement")
-            ),
-            f"{result.record.summary['seconds_per_epoch']:.2f}",
-            end_section=result is shown[-1],
-        )
+            *(plus_minus(result.over_seeds(measure)) for measure in measures),
+        ]
+        if wide:
+            cells.append(f"{result.record.summary['seconds_per_epoch']:.2f}")
+        table.add_row(*cells)
     for record in probes:
+        beside = [result.trial for result in order if result.trial.made_from == record.made_from]
+        inputs = {
+            key: value
+            for key, value in (common(beside) if beside else {}).items()
+            if key.startswith(("encoder.", "teacher."))
+        }
         for name, summary in record.summary.items():
-            settings = {"loss.alpha": summary.get("alpha", ""), "fit.lr": summary.get("lr", "")}
+            told = inputs | {
+                f"{group}.{key}": value
+                for group in ("loss", "fit")
+                for key, value in summary.get(group, {}).items()
+            }
             table.add_row(
                 name,
-                *(str(settings.get(key, "")) for key in keys),
+                *(str(told.get(key, "")) for key in keys),
                 f"{summary['parameters']:,}",
                 *(_accuracy(summary[f"{split}.accuracy"]) for split in ("val", "test")),
             )
     return table
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Settings' last words, or their whole paths where those collide."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
 
 
 def teacher_line(record: Record) -> str:

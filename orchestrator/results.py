@@ -61,6 +61,16 @@ def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     return {name: {key: values[key] for key in varied} for name, values in settings.items()}
 
 
+def common(trials: Sequence[Trial]) -> dict[str, str]:
+    """The settings that all trials share, by dotted path."""
+    every = [_flat(trial.spec.model_dump(mode="json")) for trial in trials]
+    return {
+        key: str(value)
+        for key, value in every[0].items()
+        if all(settings[key] == value for settings in every)
+    }
+
+
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():

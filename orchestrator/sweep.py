@@ -80,7 +80,8 @@ def sweep(options: argparse.Namespace) -> int:
     4. Train the students, and the classical references beside them.
     5. Rank the students, and register the champion.
 
-    Ray starts for steps 2 and 4, and only if something is missing.
+    Ray starts for steps 2 and 4, and only if something is missing. What takes seconds to import is
+    imported where it is needed.
     """
     began = time.monotonic()
     definition = grid.override(grid.load(options.grid), options.set)
@@ -97,17 +98,20 @@ def sweep(options: argparse.Namespace) -> int:
         terminal.print(report.plan_table(this.plan))
         if options.dry_run:
             return 0
+        from orchestrator import conclude
+
+        tracker = steps.open_tracker(this)
+        stack.push(tracker.close)
         if this.plan.missing:
-            from orchestrator import cluster  # imports Ray, which a sweep with nothing to do spares
+            from orchestrator import cluster
 
             stack.enter_context(cluster.connect())
             steps.encode_texts(this)
             steps.train_teachers(this)
         steps.check_teachers(this)
         steps.fit_references(this)
-        tracker = steps.open_tracker(this)
         failures = steps.train_students(this, tracker)
-        steps.conclude(this, tracker, failures, time.monotonic() - began)
+        conclude.conclude(this, tracker, failures, began)
     return 1 if failures else 0
 
 

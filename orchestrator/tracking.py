@@ -7,8 +7,9 @@ that writing twice changes nothing.
 import itertools
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Map
@@ -25,8 +25,13 @@ from mlflow.types.schema import Map
 import qdllm
 from jobs.store import Record
 from orchestrator.results import Result
+from qdllm.errors import ConfigError
 from qdllm.intervals import interval
 
+SWEEP = "sweep"
+"""The sweep run's own `qdllm.id`; a trial's is its fingerprint."""
+FAILURE = "qdllm.failure"
+"""Tag with the reason of a trial that failed."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Opens an experiment on its training runs; MLflow's pages start with language models' traces."""
 METRICS_PER_CALL = 1000
@@ -55,8 +60,13 @@ class Tracker:
             if found
             else self._client.create_experiment(experiment, artifacts.as_uri(), tags=KIND)
         )
+        if found and found.lifecycle_stage != "active":
+            raise ConfigError(
+                f"MLflow's experiment {experiment!r} is deleted; restore it (mlflow experiments "
+                f"restore -x {found.experiment_id}), or choose another --home"
+            )
         self._runs = dict(self._existing())
-        self.run_id = self._start("sweep", f"{experiment} {sweep}", None, params, None)
+        self.run_id = self._start(SWEEP, f"{experiment} {sweep}", None, params, None)
 
     def finished(self, fingerprint: str) -> bool:
         """Whether a trial stands there whole, so that it need not be written again."""
@@ -82,34 +92,39 @@ class Tracker:
             self._log(child, _points(finals, end, curves))
             self._client.set_terminated(child, "FINISHED", end)
         self._log(run, _points(_summary(record), end))
-        self._client.set_terminated(run, "FINISHED", end)
+        if FAILURE in self._client.get_run(run).data.tags:
+            self._client.delete_tag(run, FAILURE)
+        self._terminate(trial.fingerprint, "FINISHED", end)
 
     def write_failure(self, fingerprint: str, axes: Mapping[str, Any], reason: str) -> None:
         """The run of a trial that failed, with its reason."""
         run = self._trial(fingerprint, axes, None)
-        self._client.set_tag(run, "qdllm.failure", reason[:5000])
-        self._client.set_terminated(run, "FAILED")
+        self._client.set_tag(run, FAILURE, reason[:5000])
+        self._terminate(fingerprint, "FAILED")
 
-    def finish(self, metrics: Mapping[str, float], end: float, failed: bool) -> None:
-        """The sweep's own figures, and when its last trial ended, in Unix seconds."""
-        milliseconds = round(end * 1000)
-        self._log(self.run_id, _points(metrics, milliseconds))
-        self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED", milliseconds)
+    def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+        """The sweep's own figures and its end; one that stands there finished is left alone."""
+        if not self.finished(SWEEP):
+            self._log(self.run_id, _points(metrics, round(time.time() * 1000)))
+            self._terminate(SWEEP, "FAILED" if failed else "FINISHED")
+
+    def close(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Mark the sweep's run as ended if an error or the user ended it; an exit callback."""
+        if kind and not self.finished(SWEEP):
+            self._terminate(SWEEP, "KILLED" if kind is KeyboardInterrupt else "FAILED")
 
     def register(self, name: str, result: Result, folder: Path) -> str:
         """Register the student in `folder` as a model with the alias `champion`.
 
-        `folder` is what qdllm.predictor.save wrote. Returns the model's address. A champion that
-        stands there already is left alone.
+        `folder` is what qdllm.predictor.save wrote. A student that is a version of the model
+        already is not logged again. Returns the model's address.
         """
         uri = f"models:/{name}@champion"
         fingerprint = result.trial.fingerprint
-        try:
-            standing = self._client.get_model_version_by_alias(name, "champion")
-            if standing.tags.get("qdllm.id") == fingerprint:
+        for version in self._client.search_model_versions(f"name = '{name}'"):
+            if version.tags.get("qdllm.id") == fingerprint:
+                self._client.set_registered_model_alias(name, "champion", version.version)
                 return uri
-        except MlflowException:
-            pass  # there is no such model, or no champion among its versions yet
         with mlflow.start_run(run_id=self.run_id):
             logged = mlflow.pyfunc.log_model(
                 name="student",
@@ -127,7 +142,7 @@ class Tracker:
                 ),
                 input_example=pd.DataFrame({"text": ["The home side won after extra time."]}),
                 pip_requirements=[
-                    f"{library}=={version(library).partition('+')[0]}"
+                    f"{library}=={installed(library).partition('+')[0]}"
                     for library in sorted(SERVED_WITH + SERVED_WITH_TEXT)
                 ],
                 registered_model_name=name,
@@ -180,6 +195,11 @@ class Tracker:
         self._runs[identity] = run, "RUNNING"
         self._client.log_batch(run, params=[Param(*item) for item in params.items()])
         return str(run)
+
+    def _terminate(self, identity: str, status: str, end: int | None = None) -> None:
+        run, _ = self._runs[identity]
+        self._client.set_terminated(run, status, end)
+        self._runs[identity] = run, status
 
     def _log(self, run: str, points: Iterable[Metric]) -> None:
         finite = (point for point in points if math.isfinite(point.value))

@@ -17,6 +17,10 @@ class StoreError(QdllmError, OSError):
     """A stored result that is missing, damaged or cannot be written."""
 
 
+class JobError(QdllmError, RuntimeError):
+    """A job whose worker died, or failed in a way that is not the user's mistake."""
+
+
 class TeacherError(QdllmError, RuntimeError):
     """A teacher that could not be trained, reloaded, or did not earn its fan-out."""
 

@@ -13,7 +13,7 @@ from qdllm.errors import ConfigError, TrialError
 from qdllm.loss import distillation, value_and_gradient
 from qdllm.metrics import classification
 from qdllm.specs import FitSpec, LossSpec
-from qdllm.student import Student
+from qdllm.student import Student, product
 
 CHUNK = 512
 """Examples that a prediction takes at once, to bound its memory."""
@@ -88,12 +88,13 @@ def fit(
         began = time.perf_counter()
         try:
             loss_S = _epoch(student, adam, train, generators, alpha_S, loss, spec.batch_size)
-        except ConfigError as error:
-            # The circuit refuses weights that are not finite; the data were checked when stored.
-            raise TrialError(f"training diverged in epoch {epoch}: {error}") from None
-        seconds_E.append(time.perf_counter() - began)
-        _refuse_divergence(student, loss_S, seeds, epoch, lr_S)
-        values = {"train.loss": loss_S} | _validate(student, validation, alpha_S, loss)
+            seconds_E.append(time.perf_counter() - began)
+            values = {"train.loss": loss_S} | _validate(student, validation, alpha_S, loss)
+        except ConfigError:
+            # A circuit refuses what is not finite, and the data were finite when they were stored.
+            raise _divergence(student, seeds, epoch, lr_S) from None
+        if not (student.parameters_SP.isfinite().all() and values["val.loss"].isfinite().all()):
+            raise _divergence(student, seeds, epoch, lr_S)
         history.append(values)
         report(epoch, values)
     curves = {
@@ -143,14 +144,14 @@ def gradients(
     angles, weights = torch.autograd.grad(
         expectations_SNQ,
         (angles_SNQ, student.weights),
-        torch.bmm(logits, student.head.transpose(1, 2)),
+        product(logits, student.head.transpose(1, 2)),
         materialize_grads=True,
     )
     leaves = (
-        torch.bmm(features_SNH.transpose(1, 2), angles),
+        product(features_SNH.transpose(1, 2), angles),
         angles.sum(1),
         weights,
-        torch.bmm(expectations_SNQ.transpose(1, 2), logits),
+        product(expectations_SNQ.transpose(1, 2), logits),
         logits.sum(1),
     )
     return loss_S, torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)
@@ -183,13 +184,11 @@ def predict(student: Student, features_NH: Tensor) -> Tensor:
     return torch.cat([student(chunk) for chunk in features_NH.split(CHUNK)], dim=1)
 
 
-def _refuse_divergence(
-    student: Student, loss_S: Tensor, seeds: Sequence[int], epoch: int, lr_S: Tensor
-) -> None:
-    finite_S = loss_S.isfinite() & student.parameters_SP.isfinite().all(dim=1)
-    for seed, finite, loss, lr in zip(seeds, finite_S, loss_S, lr_S, strict=True):
-        if not finite:
-            raise TrialError(
-                f"seed {seed} diverged in epoch {epoch}: its training loss is {loss:.4g} and its "
-                f"parameters are no longer all finite; try a learning rate below {lr:g}"
-            )
+def _divergence(student: Student, seeds: Sequence[int], epoch: int, lr_S: Tensor) -> TrialError:
+    """Names the seeds whose parameters are not finite, or all where only losses are not."""
+    finite_S = student.parameters_SP.isfinite().all(dim=1).tolist()
+    lost = [seed for seed, finite in zip(seeds, finite_S, strict=True) if not finite]
+    return TrialError(
+        f"training diverged in epoch {epoch} for seeds {lost or list(seeds)}: losses or parameters "
+        f"are no longer finite; try a learning rate below {lr_S.min():g}"
+    )

@@ -24,7 +24,8 @@ def classification(logits_SNC: Tensor, labels_N: Tensor, teacher_NC: Tensor) -> 
     recall_SC = hits_SC / actual_NC.sum(-2).clamp(min=1)
     f1_SC = 2 * hits_SC / (predicted_SNC.sum(-2) + actual_NC.sum(-2)).clamp(min=1)
 
-    confidence_SN = softmax(logits_SNC.double(), -1).amax(-1)
+    # A diverged student's confidence is not a number; it is as good as none.
+    confidence_SN = softmax(logits_SNC.double(), -1).amax(-1).nan_to_num(0)
     bin_SNB = one_hot((confidence_SN * BINS).long().clamp(max=BINS - 1), BINS).double()
     gap_SB = (bin_SNB * (confidence_SN - correct_SN.double()).unsqueeze(-1)).mean(-2)
 

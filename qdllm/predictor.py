@@ -1,6 +1,7 @@
 """A trained student with its text encoder: from a text to a label and probabilities."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from qdllm.fit import predict
 from qdllm.models import resolve
 from qdllm.specs import StudentSpec
 from qdllm.student import restore
+
+ENCODER = "encoder"
 
 
 class Prediction(NamedTuple):
@@ -31,6 +34,9 @@ class Predictor:
         """Raises ConfigError where the encoder's model is missing, or not the one of training."""
         description = json.loads((folder / "student.json").read_text(encoding="utf-8"))
         self.spec = StudentSpec.parse(description["spec"])
+        if (folder / ENCODER).is_dir():
+            encoder = self.spec.encoder.model_copy(update={"model": str(folder / ENCODER)})
+            self.spec = self.spec.model_copy(update={"encoder": encoder})
         model = resolve(self.spec.encoder.model)
         if model.digest != description["encoder_digest"]:
             raise ConfigError(
@@ -54,7 +60,12 @@ class Predictor:
 def save(
     folder: Path, spec: StudentSpec, classes: Sequence[str], features: int, parameters_P: np.ndarray
 ) -> None:
-    """Write one student, so that a Predictor can be made from the folder."""
+    """Write one student, so that a Predictor can be made from the folder, wherever it goes.
+
+    An encoder that is a folder is copied; one with a name is found again by that name.
+    """
+    if Path(spec.encoder.model).is_dir():
+        shutil.copytree(spec.encoder.model, folder / ENCODER)
     description = {
         "spec": spec.model_dump(mode="json"),
         "classes": list(classes),

@@ -160,7 +160,9 @@ class StudentSpec(Spec):
     angles: Literal["raw", "minmax"] = "raw"
     loss: LossSpec = LossSpec()
     fit: FitSpec = FitSpec()
-    seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_unique)
+    ] = (
         0,
         1,
         2,
@@ -172,15 +174,12 @@ class StudentSpec(Spec):
 class ProbeSpec(Spec):
     """What stands beside a sweep's students: a linear probe, and a classical head of their size.
 
-    The head has no more parameters than a student with `circuit`, and is fitted at every alpha and
-    every learning rate that the students have, so that it chooses as freely as they do.
+    The head has no more parameters than a student with `circuit`, and is fitted in every way that
+    the students are, so that it chooses as freely as they do.
     """
 
     circuit: CircuitSpec
-    alphas: tuple[float, ...] = Field(min_length=1)
-    lrs: tuple[float, ...] = Field(min_length=1)
-    loss: LossSpec = LossSpec()
-    fit: FitSpec = FitSpec()
+    settings: tuple[tuple[LossSpec, FitSpec], ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
 
 

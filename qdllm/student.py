@@ -49,6 +49,18 @@ def classical_core(width: int) -> Core:
     return Core(width, 0, lambda angles_SNQ, _: torch.tanh(angles_SNQ))
 
 
+def product(a_SNK: Tensor, b_SKM: Tensor) -> Tensor:
+    """Each student's matrix product, the same to the bit whichever students stand beside it.
+
+    BLAS sums in another order where a matrix does not start at a multiple of 16 bytes, and in a
+    batch of matrices of odd sizes that depends on a student's place; each then gets a copy.
+    """
+    sizes = (a_SNK[0].numel(), b_SKM[0].numel(), a_SNK.shape[1] * b_SKM.shape[2])
+    if any(size % 4 for size in sizes):
+        return torch.stack([a.clone() @ b.clone() for a, b in zip(a_SNK, b_SKM, strict=True)])
+    return torch.bmm(a_SNK, b_SKM)
+
+
 def minmax(angles_SNQ: Tensor) -> Tensor:
     """Each text's angles, stretched to [0, 10] by their own minimum and maximum."""
     low, high = angles_SNQ.aminmax(dim=-1, keepdim=True)
@@ -106,12 +118,11 @@ class Student(nn.Module):
     def encode(self, features_SNH: Tensor) -> Tensor:
         """angles_SNQ, the first linear layer (equation 4)."""
         students = self.parameters_SP.shape[0]
-        features_SNH = features_SNH.expand(students, -1, -1)
-        return torch.baddbmm(self.linear_bias, features_SNH, self.linear)
+        return product(features_SNH.expand(students, -1, -1), self.linear) + self.linear_bias
 
     def classify(self, expectations_SNQ: Tensor) -> Tensor:
         """logits_SNC, the last linear layer."""
-        return torch.baddbmm(self.head_bias, expectations_SNQ, self.head)
+        return product(expectations_SNQ, self.head) + self.head_bias
 
     def _draw(self, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)

@@ -66,5 +66,5 @@ def test_an_empty_class_file_is_named(tmp_path, capfd):
 
 def test_a_home_that_is_a_file_is_one_message(tmp_path, capfd):
     (tmp_path / "home").write_text("")
-    assert main([*GRID, "--home", str(tmp_path / "home")]) == 1
+    assert main([*GRID, "--home", str(tmp_path / "home")]) == 2
     assert "cannot make the store's folder" in capfd.readouterr().err

@@ -38,7 +38,7 @@ def trained(tmp_path_factory) -> tuple[Store, str]:
             tensors={split: values.astype(np.float32) for split, values in tensors.items()},
             spec={},
             made_from={},
-            summary={},
+            summary={"rows": dataset.rows},
             seconds=0.0,
         )
     arrays = student.gather(store, **made_from, dataset=dataset)
@@ -48,7 +48,7 @@ def trained(tmp_path_factory) -> tuple[Store, str]:
 
 def test_mindquantum_agrees_with_the_engine_on_a_stored_student(trained):
     store, key = trained
-    name = evaluate.run(EvaluationSpec(backend="mindquantum"), key, store)
+    name = evaluate.run(EvaluationSpec(backend="mindquantum"), key, data.load(SPEC.task), store)
     record = store.record("evaluations", name)
     assert record is not None
     assert 0 < record.summary["largest_difference"] < 1e-5
@@ -60,7 +60,7 @@ def test_mindquantum_agrees_with_the_engine_on_a_stored_student(trained):
 
 def test_the_engine_agrees_with_itself_to_the_bit(trained):
     store, key = trained
-    name = evaluate.run(EvaluationSpec(backend="engine"), key, store)
+    name = evaluate.run(EvaluationSpec(backend="engine"), key, data.load(SPEC.task), store)
     record = store.record("evaluations", name)
     assert record is not None
     assert record.summary["largest_difference"] == 0
@@ -82,4 +82,12 @@ def test_the_command_evaluates_and_prints_the_fingerprint(trained, tmp_path):
 
 def test_an_unknown_student_is_an_error(trained):
     with pytest.raises(StoreError, match="there is no students/feed"):
-        evaluate.run(EvaluationSpec(), "feed", trained[0])
+        evaluate.run(EvaluationSpec(), "feed", data.load(SPEC.task), trained[0])
+
+
+def test_features_of_other_texts_are_refused(trained):
+    store, key = trained
+    made_from = store.record("students", key).made_from
+    others = data.load(SPEC.task.model_copy(update={"seed": 1}))
+    with pytest.raises(StoreError, match="was made from other texts, or another order"):
+        student.gather(store, **made_from, dataset=others)

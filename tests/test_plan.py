@@ -73,5 +73,11 @@ def test_other_teachers_or_encoders_make_other_trials(dataset, store):
 def test_the_references_are_as_large_and_as_free_as_the_students():
     probe = probe_spec(specs())
     assert probe.circuit.layers == 11
-    assert probe.alphas == (0, 0.5, 0.9, 1)
-    assert probe.lrs == (0.003, 0.01, 0.06)
+    assert {(loss.alpha, how.lr) for loss, how in probe.settings} == {
+        (alpha, lr) for alpha in (0, 0.5, 0.9, 1) for lr in (0.003, 0.01, 0.06)
+    }
+    assert probe_spec(specs()[::-1]) == probe
+    longer = probe_spec(
+        grid.specs(grid.load("ablation").model_copy(update={"axes": {"fit.epochs": (1, 20)}}))
+    )
+    assert {how.epochs for _, how in longer.settings} == {1, 20}

@@ -73,8 +73,8 @@ def test_every_problem_is_told_at_once():
 
 
 def test_a_probe_says_which_students_it_stands_beside():
-    probe = ProbeSpec(circuit=CircuitSpec(), alphas=(0.5,), lrs=(0.1,), seeds=(0,))
-    other = probe.model_copy(update={"lrs": (0.2,)})
+    probe = ProbeSpec(circuit=CircuitSpec(), settings=((LossSpec(), FitSpec()),), seeds=(0,))
+    other = probe.model_copy(update={"settings": ((LossSpec(), FitSpec(lr=0.2)),)})
     assert fingerprint(probe) != fingerprint(other)
 
 

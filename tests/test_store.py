@@ -141,7 +141,7 @@ def test_an_unknown_scheme_names_the_known_ones():
         Store("ftp://x/y")
 
 
-def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path):
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot make the store's folder"):
+    with pytest.raises(ConfigError, match="cannot make the store's folder"):
         Store(str(tmp_path / "file" / "store"))

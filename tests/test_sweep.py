@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -73,7 +75,9 @@ def client(swept) -> MlflowClient:
 
 
 def table(output: str) -> list[str]:
-    return [line for line in output.splitlines() if line.startswith("│")]
+    """The rows of the final table: trials by rank, then the classical references."""
+    lines = output.split("by validation accuracy")[-1].splitlines()
+    return [line for line in lines if re.match(r" +(\d+( ★)? |logistic|classical)", line)]
 
 
 def runs(client: MlflowClient):
@@ -90,10 +94,11 @@ def test_it_says_what_it_reads_and_what_it_found(swept):
     assert re.search(r"teacher minilm, LoRA rank 64: validation \d\.\d{4}, test \d\.\d{4}", output)
     assert "logistic regression" in output
     assert "classical head" in output
+    assert "all of it took" in output
     assert re.search(r"mindquantum .* no ⟨Z⟩ differs by more than \d\.\de-0[678]", output)
     assert "models:/qdllm-ablation-notes@champion" in output
     assert f"ui --backend-store-uri 'sqlite:///{home / 'mlflow.db'}'" in output
-    assert len([line for line in table(output) if re.match(r"│ \d", line)]) == 2
+    assert len(table(output)) == 4
 
 
 def test_chatter_stays_in_the_log(swept):
@@ -104,7 +109,9 @@ def test_chatter_stays_in_the_log(swept):
 
 
 def test_everything_lies_in_the_home(swept):
-    assert {path.name for path in swept[0].iterdir()} >= {"store", "mlflow.db", "artifacts", "logs"}
+    found = {path.name for path in swept[0].iterdir()}
+    assert found == {"store", "mlflow.db", "artifacts", "logs", "checkpoints"}
+    assert not list((swept[0] / "checkpoints").iterdir())
 
 
 def test_the_store_holds_every_result(swept):
@@ -124,9 +131,10 @@ def test_mlflow_has_a_sweep_its_trials_and_their_seeds(client):
     for trial in trials:
         metrics = trial.data.metrics
         assert set(trial.data.params) == {"circuit.layers"}
+        assert whole.data.params["fit.epochs"] == "2"
         assert (
             metrics["parameters"]
-            == 384 * 11 + 11 + 72 * int(trial.data.params["circuit.layers"]) + 11 * 2 + 2
+            == 768 * 11 + 11 + 72 * int(trial.data.params["circuit.layers"]) + 11 * 2 + 2
         )
         seeds = by_parent[trial.info.run_id]
         assert {seed.data.params["seed"] for seed in seeds} == {"0", "1"}
@@ -167,9 +175,7 @@ def test_the_same_command_again_computes_nothing_and_ends_with_the_same_table(sw
     store = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")}
     again = sweep(home, "--task", str(texts))
     assert again.returncode == 0, again.stderr
-    ranking = [line for line in table(output) if not re.search(r"held|│ +\d+ │$", line)]
-    assert len(ranking) == 4
-    assert [line for line in table(again.stdout) if line in ranking] == ranking
+    assert table(again.stdout) == table(output)
     assert re.search(r"trials +│ +2 │ +0 │", again.stdout)
     assert {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")} == store
     assert {run.info.run_id: run.info.end_time for run in runs(client)} == before
@@ -189,7 +195,7 @@ def test_a_trial_that_fails_is_reported_and_does_not_stop_the_others(swept, text
     assert len(failures) == 2
     assert all("fit.lr=1e+38" in axes for axes, _ in failures)
     assert all("TrialError" in reason for _, reason in failures)
-    assert len([line for line in table(done.stdout) if re.match(r"│ \d", line)]) == 2
+    assert len(table(done.stdout)) == 4
     failed = [run for run in runs(client) if run.info.status == "FAILED"]
     reasons = [run.data.tags["qdllm.failure"] for run in failed if "qdllm.failure" in run.data.tags]
     assert len(reasons) == 2
@@ -203,3 +209,40 @@ def test_a_teacher_below_the_floor_stops_the_sweep(swept, texts, tmp_path):
     assert done.returncode == 1
     assert "below the floor of 1.0000, so no student is trained" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_sweep_keeps_what_is_done_and_goes_on(swept, texts, client):
+    home, _ = swept
+    wider = ["--task", str(texts), "--set", "circuit.layers=[1, 2, 3, 4]"]
+    wider += ["--set", "fit.epochs=40"]
+    command = [sys.executable, "-m", "orchestrator.sweep", "--grid", "ablation"]
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    running = subprocess.Popen(
+        [*command, "--home", str(home), *settings, *wider],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    store = Store(str(home / "store"))
+    before = store.fingerprints("students")
+    deadline = time.monotonic() + 120
+    while store.fingerprints("students") == before:
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    output, error = running.communicate(timeout=60)
+    assert running.returncode == 130, output + error
+    assert "run the same command again to go on from here" in error
+    assert "Traceback" not in error
+    kept = store.fingerprints("students") - before
+    assert kept
+
+    done = sweep(home, *wider)
+    assert done.returncode == 0, done.stdout + done.stderr
+    held = re.search(r"trials +│ +(\d) │ +(\d) │", done.stdout)
+    assert held
+    assert int(held[1]) == len(kept)
+    assert len(table(done.stdout)) == 4 + 2
+    assert {run.info.status for run in runs(client)} <= {"FINISHED", "FAILED"}
