@@ -4,6 +4,7 @@ from qdllm.models import resolve
 from qdllm.specs import (
     EncoderSpec,
     EvaluationSpec,
+    ProbeSpec,
     StudentSpec,
     TaskSpec,
     TeacherSpec,
@@ -34,6 +35,11 @@ def of_student(spec: StudentSpec, texts: str) -> tuple[str, dict[str, str]]:
         "soft_labels": of_soft_labels(spec.teacher, task),
     }
     return fingerprint(spec, **made_from), made_from
+
+
+def of_probe(spec: ProbeSpec, features: str, soft_labels: str) -> str:
+    """Key of kind `probes`, for the keys of what the references are made from."""
+    return fingerprint(spec, features=features, soft_labels=soft_labels)
 
 
 def of_evaluation(spec: EvaluationSpec, student: str) -> str:

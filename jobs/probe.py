@@ -1,5 +1,6 @@
 """The classical references of a sweep, fitted once and published."""
 
+import sys
 import time
 from collections.abc import Mapping
 from statistics import fmean
@@ -8,22 +9,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.command import Progress
+from jobs import fingerprints
+from jobs.command import Progress, main
 from jobs.store import Record, Store
-from jobs.student import SPLITS, examples
+from jobs.student import SPLITS, examples, gather
+from qdllm import data
 from qdllm.errors import TrialError
 from qdllm.fit import fit, predict
 from qdllm.metrics import classification
 from qdllm.probes import classical_width, logistic_regression
-from qdllm.specs import ProbeSpec
+from qdllm.specs import ProbeSpec, Spec, TaskSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
 
 KIND = "probes"
 
 
+class ProbeJob(Spec):
+    """What `python -m jobs.probe` reads: fingerprints of features and soft labels in the store."""
+
+    task: TaskSpec = TaskSpec()
+    features: str
+    soft_labels: str
+    probe: ProbeSpec
+    store: str
+
+
 def run(
     spec: ProbeSpec,
-    fingerprint: str,
+    name: str,
     made_from: Mapping[str, str],
     arrays: Mapping[str, np.ndarray],
     store: Store,
@@ -77,7 +90,7 @@ def run(
         summary["classical head"] = max(heads, key=lambda head: fmean(head["val.accuracy"]))
     return store.publish(
         KIND,
-        fingerprint,
+        name,
         tensors={
             f"head.{split}.accuracy": np.array([head[f"{split}.accuracy"] for head in heads])
             for split in ("val", "test")
@@ -87,3 +100,17 @@ def run(
         summary=summary,
         seconds=time.perf_counter() - began,
     )
+
+
+def _run(job: ProbeJob, progress: Progress) -> str:
+    """Fit the classical references that stand beside a sweep's students, and publish them."""
+    store, made_from = Store(job.store), {"features": job.features, "soft_labels": job.soft_labels}
+    name = fingerprints.of_probe(job.probe, **made_from)
+    if not store.has(KIND, name):
+        arrays = gather(store, **made_from, dataset=data.load(job.task))
+        run(job.probe, name, made_from, arrays, store, progress)
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main(ProbeJob, _run))

@@ -16,7 +16,6 @@ from qdllm.specs import (
     StudentSpec,
     TeacherSpec,
     canonical,
-    fingerprint,
 )
 
 S = TypeVar("S", bound=Spec)
@@ -80,7 +79,7 @@ def plan(specs: Sequence[StudentSpec], dataset: Dataset, store: Store) -> Plan:
         groups.setdefault((encoded, taught), []).append(spec)
     for (encoded, taught), members in groups.items():
         probe = probe_spec(members)
-        name = fingerprint(probe, features=encoded, soft_labels=taught)
+        name = fingerprints.of_probe(probe, encoded, taught)
         probes[name] = job("probes", name, probe, features=encoded, soft_labels=taught)
     name = hashlib.sha256(canonical(list(trials)).encode()).hexdigest()[:16]
     return Plan(

@@ -1,4 +1,4 @@
-"""A stored student, measured again by another simulator: by hand and in a sweep."""
+"""A stored student measured again by another simulator, and what stands beside it."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import pytest
 
 from jobs import evaluate, fingerprints, student
 from jobs.store import Store
+from orchestrator.plan import probe_spec
 from qdllm import data
 from qdllm.errors import StoreError
 from qdllm.specs import EvaluationSpec, StudentSpec
@@ -78,6 +79,27 @@ def test_the_command_evaluates_and_prints_the_fingerprint(trained, tmp_path):
         check=True,
     )
     assert done.stdout.strip() in store.fingerprints("evaluations")
+
+
+def test_the_references_are_fitted_by_their_own_command(trained, tmp_path):
+    store, key = trained
+    made_from = store.record("students", key).made_from
+    probe = probe_spec([SPEC])
+    job = made_from | {"probe": probe.model_dump(mode="json"), "store": store.uri}
+    (tmp_path / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.probe", str(tmp_path / "job.json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    record = store.record("probes", done.stdout.strip())
+    assert record is not None
+    head = record.summary["classical head"]
+    assert len(head["test.accuracy"]) == len(SPEC.seeds)
+    assert head["parameters"] <= store.record("students", key).summary["parameters"]
+    assert 0 < record.summary["logistic regression"]["test.accuracy"] < 1
 
 
 def test_an_unknown_student_is_an_error(trained):
