@@ -144,14 +144,14 @@ def gradients(
     angles, weights = torch.autograd.grad(
         expectations_SNQ,
         (angles_SNQ, student.weights),
-        product(logits, student.head.transpose(1, 2)),
+        product(logits, student.head),
         materialize_grads=True,
     )
     leaves = (
-        product(features_SNH.transpose(1, 2), angles),
+        product(angles.transpose(1, 2), features_SNH),
         angles.sum(1),
         weights,
-        product(expectations_SNQ.transpose(1, 2), logits),
+        product(logits.transpose(1, 2), expectations_SNQ),
         logits.sum(1),
     )
     return loss_S, torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)

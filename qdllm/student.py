@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from qdllm.circuit import weight_count
 from qdllm.specs import CircuitSpec, StudentSpec
@@ -52,13 +53,15 @@ def classical_core(width: int) -> Core:
 def product(a_SNK: Tensor, b_SKM: Tensor) -> Tensor:
     """Each student's matrix product, the same to the bit whichever students stand beside it.
 
-    BLAS sums in another order where a matrix does not start at a multiple of 16 bytes, and in a
-    batch of matrices of odd sizes that depends on a student's place; each then gets a copy.
+    BLAS sums in another order where a matrix does not start at a multiple of 16 bytes, which in a
+    batch of matrices of odd sizes depends on a student's place: zeros make the sizes even.
     """
-    sizes = (a_SNK[0].numel(), b_SKM[0].numel(), a_SNK.shape[1] * b_SKM.shape[2])
-    if any(size % 4 for size in sizes):
-        return torch.stack([a.clone() @ b.clone() for a, b in zip(a_SNK, b_SKM, strict=True)])
-    return torch.bmm(a_SNK, b_SKM)
+    rows, columns = a_SNK.shape[1], b_SKM.shape[2]
+    if columns % 4:
+        b_SKM = pad(b_SKM, (0, -columns % 4))
+    if rows * a_SNK.shape[2] % 4:
+        a_SNK = pad(a_SNK, (0, 0, 0, -rows % 4))
+    return torch.bmm(a_SNK, b_SKM)[:, :rows, :columns]
 
 
 def minmax(angles_SNQ: Tensor) -> Tensor:
@@ -94,8 +97,9 @@ class Student(nn.Module):
         self.core, self.features, self.classes = core, features, classes
         rows = torch.stack([self._draw(seed) for seed in seeds])
         self.parameters_SP = rows.to(device=device, dtype=dtype)
-        shapes = [(features, core.width), (1, core.width), (core.weights,)]
-        shapes += [(core.width, classes), (1, classes)]
+        # Linear layers are (out, in), as torch's are: BLAS is up to four times as fast that way.
+        shapes = [(core.width, features), (1, core.width), (core.weights,)]
+        shapes += [(classes, core.width), (1, classes)]
         sizes = [torch.Size(shape).numel() for shape in shapes]
         # Views, so that one optimiser step over `parameters_SP` moves them all.
         leaves = [
@@ -118,11 +122,12 @@ class Student(nn.Module):
     def encode(self, features_SNH: Tensor) -> Tensor:
         """angles_SNQ, the first linear layer (equation 4)."""
         students = self.parameters_SP.shape[0]
-        return product(features_SNH.expand(students, -1, -1), self.linear) + self.linear_bias
+        features_SHN = features_SNH.expand(students, -1, -1).transpose(1, 2)
+        return product(self.linear, features_SHN).transpose(1, 2) + self.linear_bias
 
     def classify(self, expectations_SNQ: Tensor) -> Tensor:
         """logits_SNC, the last linear layer."""
-        return product(expectations_SNQ, self.head) + self.head_bias
+        return product(expectations_SNQ, self.head.transpose(1, 2)) + self.head_bias
 
     def _draw(self, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
