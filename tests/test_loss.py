@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from qdllm.loss import distillation
+from qdllm.loss import distillation, value_and_gradient
 from qdllm.specs import LossSpec
 
 BOTH = list(itertools.product(["kl+js", "kl", "js"], ["exact", "published"]))
@@ -64,6 +64,22 @@ def test_value_and_gradient_equal_autograd_on_torchs_own_terms(batch, terms, for
 
 
 @pytest.mark.parametrize(("terms", "form"), BOTH)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_compiled_loop_is_the_differentiable_loss(batch, terms, form, dtype):
+    student, teacher, labels, alpha = (
+        tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in batch
+    )
+    spec = LossSpec(temperature=1.5, teacher_terms=terms, form=form)
+    logits = student.detach().requires_grad_()
+    expected = distillation(logits, teacher, labels, alpha, spec)
+    (by_autograd,) = torch.autograd.grad(expected.sum(), logits)
+    loss, gradient = value_and_gradient(logits, teacher, labels, alpha, spec)
+    exact = 1e-5 if dtype == torch.float32 else 1e-11
+    torch.testing.assert_close(loss, expected.detach(), rtol=exact, atol=exact)
+    torch.testing.assert_close(gradient, by_autograd, rtol=exact, atol=exact)
+
+
+@pytest.mark.parametrize(("terms", "form"), BOTH)
 def test_gradient_equals_finite_differences(batch, terms, form):
     student, teacher, labels, alpha = batch
     spec = LossSpec(teacher_terms=terms, form=form)
@@ -80,19 +96,21 @@ def test_divergences_vanish_where_student_and_teacher_agree(batch):
 
 
 def test_jensen_shannon_reaches_ln_2_and_stays_finite_for_opposite_certainties():
-    student = torch.tensor([[[1000.0, -1000.0]]], requires_grad=True)
-    loss = distillation(
-        student, -student.detach(), torch.tensor([[0]]), torch.ones(1), LossSpec(teacher_terms="js")
+    student = torch.tensor([[[1000.0, -1000.0]]])
+    loss, gradient = value_and_gradient(
+        student, -student, torch.tensor([[0]]), torch.ones(1), LossSpec(teacher_terms="js")
     )
     assert loss.item() == pytest.approx(log(2))
-    assert torch.isfinite(torch.autograd.grad(loss.sum(), student)[0]).all()
+    assert torch.isfinite(gradient).all()
 
 
 def test_a_student_does_not_see_the_others(batch):
-    student, teacher, labels, alpha = batch
-    together = distillation(student, teacher, labels, alpha, LossSpec())
+    student, teacher, labels, alpha = (
+        tensor.detach().float() if tensor.is_floating_point() else tensor for tensor in batch
+    )
+    together = value_and_gradient(student, teacher, labels, alpha, LossSpec())
     for i in range(3):
-        alone = distillation(
-            student[i : i + 1], teacher[i : i + 1], labels[i : i + 1], alpha[i : i + 1], LossSpec()
-        )
-        assert alone.item() == together[i].item()
+        own = slice(i, i + 1)
+        alone = value_and_gradient(student[own], teacher[own], labels[own], alpha[own], LossSpec())
+        assert alone[0].item() == together[0][i].item()
+        assert torch.equal(alone[1][0], together[1][i])
