@@ -201,5 +201,5 @@ PEERS = (
     Peer("MindQuantum, as published", "mindquantum", mindquantum_as_published),
     Peer("MindQuantum, merged rotations", "mindquantum", mindquantum_merged),
     Peer("MindQuantum, one weighted Hamiltonian", "mindquantum", mindquantum_weighted),
-    Peer("PennyLane lightning, adjoint", "pennylane-lightning", pennylane_lightning),
+    Peer("PennyLane lightning, as published", "pennylane-lightning", pennylane_lightning),
 )

@@ -7,6 +7,7 @@ not. Defaults are the paper's, except where a comment says otherwise.
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -57,7 +58,8 @@ class Spec(BaseModel):
 
 def explain(model: type[BaseModel], problem: Any) -> str:
     """One line for one pydantic problem: the key's path, what was given, what is allowed."""
-    path = [str(part) for part in problem["loc"]]
+    # Beside keys, pydantic names union members, as `literal['all']`, which a user never wrote.
+    path = [str(part) for part in problem["loc"] if re.fullmatch(r"[\w.-]+", str(part))]
     given, where = problem["input"], ".".join(path)
     if problem["type"] == "extra_forbidden":
         for part in path[:-1]:
