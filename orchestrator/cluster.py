@@ -83,7 +83,7 @@ def train(
     the worker's own error, or JobError, if training fails.
     """
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -101,6 +101,7 @@ def train(
                 name=name,
                 storage_path=str(folder),
                 failure_config=FailureConfig(max_failures=2),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
             ),
         )
         failures: list[BaseException] = []
