@@ -88,6 +88,7 @@ def train_teachers(sweep: Sweep) -> None:
                     folder=sweep.home / "checkpoints",
                     phase=phase,
                 )
+                phase.note = "soft labels published"
             # Its result is published, so its checkpoints only take room.
             shutil.rmtree(sweep.home / "checkpoints" / job.fingerprint, ignore_errors=True)
 
