@@ -90,7 +90,14 @@ class Terminal:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
-            with Progress(*columns, console=self.console, transient=True) as bar:
+            # By default rich would show on the terminal what others print: that is the log's.
+            with Progress(
+                *columns,
+                console=self.console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            ) as bar:
                 task = bar.add_task(name, total=total or 1, note="")
                 phase.draw = lambda: bar.update(
                     task, completed=phase.done, total=phase.total or 1, note=phase.note

@@ -39,7 +39,13 @@ def trials_table(
     """
     settings = axes([result.trial for result in order])
     keys = list(next(iter(settings.values())))
-    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.caption = (
         f"± is the 95 % interval of the mean over {len(order[0].trial.spec.seeds)} seeds, "
         "Student's t; ★ is the champion"

@@ -1,5 +1,8 @@
 """What reaches the user, and what goes to the log."""
 
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 
@@ -29,6 +32,38 @@ def test_others_chatter_goes_to_the_log_and_ours_to_the_user(tmp_path):
     assert done.stderr == ""
     for chatter in ("a library prints", "C++ writes", "a child speaks"):
         assert chatter in log.read_text()
+
+
+LIVE = """
+import os, pathlib, sys, time
+from orchestrator.console import Terminal
+with Terminal(pathlib.Path(sys.argv[1])) as terminal:
+    with terminal.phase("students", 2) as phase:
+        print("a library prints", flush=True)
+        print("and complains", file=sys.stderr, flush=True)
+        phase.update(1, note="halfway")
+        time.sleep(0.5)
+"""
+
+
+def test_on_a_terminal_chatter_stays_in_the_log_beside_a_live_bar(tmp_path):
+    log = tmp_path / "log"
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", LIVE, str(log)], stdout=theirs, stderr=theirs, check=True
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux ends a closed terminal's stream with an error
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"1/2" in shown
+    assert b"halfway" in shown
+    assert b"library" not in shown
+    assert b"complains" not in shown
+    assert "a library prints\nand complains\n" in log.read_text()
 
 
 def test_the_descriptors_are_restored_after_an_error(tmp_path, capfd):

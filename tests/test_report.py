@@ -26,7 +26,9 @@ def record(name: str, summary: dict) -> Record:
 
 
 def result(layers: int, lr: float, accuracy: float) -> Result:
-    spec = StudentSpec.parse({"circuit": {"layers": layers}, "fit": {"lr": lr}})
+    spec = StudentSpec.parse(
+        {"circuit": {"layers": layers}, "fit": {"lr": lr}, "loss": {"alpha": lr + 0.5}}
+    )
     values = [accuracy + 0.001 * seed for seed in range(5)]
     metrics = dict.fromkeys(("val.accuracy", "test.accuracy", "test.agreement"), values)
     summary = {"metrics": metrics, "parameters": 8000 + 72 * layers, "seconds_per_epoch": 0.25}
@@ -74,6 +76,7 @@ def test_every_cell_is_whole(width):
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     assert "…" not in text
+    assert "regression" in text
     best = next(line for line in lines if line.split()[:1] == ["1"])
     for cell in ("★", "11", "0.003", "8,792", "0.7220 ± 0.0020"):
         assert cell in best
