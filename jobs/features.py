@@ -42,15 +42,10 @@ def run(
         dataset.texts,
         progress=progress and (lambda done, total: progress("features", done, total, "")),
     )
-    train, validation = len(dataset.train.texts), len(dataset.validation.texts)
     store.publish(
         KIND,
         key,
-        tensors={
-            "train": features_NH[:train],
-            "validation": features_NH[train : train + validation],
-            "test": features_NH[train + validation :],
-        },
+        tensors=dataset.by_split(features_NH),
         spec=encoder.model_dump(mode="json"),
         made_from={"task": task_key, "model": resolve(encoder.model).digest},
         summary={"width": encode.width, "rows": dataset.rows, "texts": len(dataset.texts)},

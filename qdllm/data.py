@@ -24,6 +24,9 @@ from qdllm.specs import TaskSpec, canonical, nearest
 LEAST_PER_CLASS = 5
 
 
+SPLITS = ("train", "validation", "test")
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """N texts and their int64 class ids."""
@@ -55,6 +58,12 @@ class Dataset:
     def sizes(self) -> tuple[int, int, int]:
         """How many texts there are to train, validate and test."""
         return len(self.train.texts), len(self.validation.texts), len(self.test.texts)
+
+    def by_split(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """One value per row of `texts`, cut into the splits, by their names."""
+        train, validation, _ = self.sizes
+        parts = np.split(rows, [train, train + validation])
+        return dict(zip(SPLITS, parts, strict=True))
 
     @cached_property
     def texts(self) -> tuple[str, ...]:

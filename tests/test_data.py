@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loading import labelled, refusal
 
 from qdllm.data import load
-from qdllm.errors import ConfigError
 from qdllm.specs import TaskSpec
 
 TEXTS = {
@@ -29,19 +29,6 @@ def write_classes(folder: Path, texts=TEXTS, newline: str = "\n") -> Path:
 
 def load_classes(folder: Path, texts=TEXTS, **settings):
     return load(TaskSpec(name="fruit", data=str(write_classes(folder, texts)), **settings))
-
-
-def labelled(dataset):
-    return {
-        (text, dataset.classes[label])
-        for text, label in zip(dataset.texts, dataset.labels_N, strict=True)
-    }
-
-
-def refusal(task: TaskSpec) -> str:
-    with pytest.raises(ConfigError) as error:
-        load(task)
-    return str(error.value)
 
 
 # Folders

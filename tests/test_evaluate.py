@@ -31,7 +31,7 @@ def trained(tmp_path_factory) -> tuple[Store, str]:
     for kind, name, width in (("features", "features", 6), ("soft-labels", "soft_labels", 4)):
         tensors = {
             split: generator.normal(size=(len(getattr(dataset, split).texts), width))
-            for split in student.SPLITS
+            for split in data.SPLITS
         }
         store.publish(
             kind,
@@ -45,6 +45,19 @@ def trained(tmp_path_factory) -> tuple[Store, str]:
     arrays = student.gather(store, **made_from, dataset=dataset)
     student.run(SPEC, key, made_from, arrays, store)
     return store, key
+
+
+def command(module: str, job: dict, folder: Path) -> str:
+    """What `python -m MODULE SPEC.json` prints."""
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(folder / "job.json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def test_mindquantum_agrees_with_the_engine_on_a_stored_student(trained):
@@ -70,15 +83,8 @@ def test_the_engine_agrees_with_itself_to_the_bit(trained):
 def test_the_command_evaluates_and_prints_the_fingerprint(trained, tmp_path):
     store, key = trained
     job = {"student": key, "store": store.uri, "evaluation": {"backend": "mindquantum"}}
-    (tmp_path / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.evaluate", str(tmp_path / "job.json")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() in store.fingerprints("evaluations")
+    printed = command("jobs.evaluate", job, tmp_path)
+    assert printed in store.fingerprints("evaluations")
 
 
 def test_the_references_are_fitted_by_their_own_command(trained, tmp_path):
@@ -86,15 +92,8 @@ def test_the_references_are_fitted_by_their_own_command(trained, tmp_path):
     made_from = store.record("students", key).made_from
     probe = probe_spec([SPEC])
     job = made_from | {"probe": probe.model_dump(mode="json"), "store": store.uri}
-    (tmp_path / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.probe", str(tmp_path / "job.json")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    record = store.record("probes", done.stdout.strip())
+    printed = command("jobs.probe", job, tmp_path)
+    record = store.record("probes", printed)
     assert record is not None
     head = record.summary["classical head"]
     assert len(head["test.accuracy"]) == len(SPEC.seeds)

@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loading import labelled, refusal
 
 from qdllm.data import load
 from qdllm.errors import ConfigError
@@ -17,19 +18,6 @@ TEXTS = {
     "apples": [f"an apple, of kind {n}" for n in range(20)],
     "pears": [f"a pear of kind {n}" for n in range(30)],
 }
-
-
-def labelled(dataset):
-    return {
-        (text, dataset.classes[label])
-        for text, label in zip(dataset.texts, dataset.labels_N, strict=True)
-    }
-
-
-def refusal(task: TaskSpec) -> str:
-    with pytest.raises(ConfigError) as error:
-        load(task)
-    return str(error.value)
 
 
 def write_table(path: Path, records: list[dict]) -> Path:

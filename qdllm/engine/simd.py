@@ -107,17 +107,6 @@ def halves(typing_context: Any, low: Any, high: Any) -> Any:
 
 
 @intrinsic
-def swap(typing_context: Any, row: Any) -> Any:
-    """The row with its two halves exchanged."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        order = [*range(WIDTH // 2, WIDTH), *range(WIDTH // 2)]
-        return shuffle(builder, args[0], args[0], order)
-
-    return row(row), codegen
-
-
-@intrinsic
 def total(typing_context: Any, row: Any) -> Any:
     """Sum of the lanes, pairwise, always in the same order."""
 
