@@ -47,7 +47,7 @@ def run(
         key,
         tensors=dataset.by_split(features_NH),
         spec=encoder.model_dump(mode="json"),
-        made_from={"task": task_key, "model": resolve(encoder.model).digest},
+        made_from={"task": task_key, "model": resolve(encoder.model, encoder.weights).digest},
         summary={"width": encode.width, "rows": dataset.rows, "texts": len(dataset.texts)},
         seconds=time.perf_counter() - started,
     )

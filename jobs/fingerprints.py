@@ -19,12 +19,12 @@ def of_task(task: TaskSpec, texts: str) -> str:
 
 def of_features(encoder: EncoderSpec, task: str) -> str:
     """Key of kind `features`, for a task's fingerprint. Raises ConfigError for the model."""
-    return fingerprint(encoder, task=task, model=resolve(encoder.model).digest)
+    return fingerprint(encoder, task=task, model=resolve(encoder.model, encoder.weights).digest)
 
 
 def of_soft_labels(teacher: TeacherSpec, task: str) -> str:
     """Key of kind `soft-labels`, for a task's fingerprint. Raises ConfigError for the model."""
-    return fingerprint(teacher, task=task, model=resolve(teacher.model).digest)
+    return fingerprint(teacher, task=task, model=resolve(teacher.model, teacher.weights).digest)
 
 
 def of_student(spec: StudentSpec, texts: str) -> tuple[str, dict[str, str]]:

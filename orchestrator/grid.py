@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from qdllm.errors import ConfigError
-from qdllm.specs import Spec, StudentSpec, nearest
+from qdllm.errors import ConfigError, nearest
+from qdllm.specs import Spec, StudentSpec
 
 FOLDER = Path(__file__).parent / "grids"
 
@@ -23,6 +23,8 @@ class Grid(Spec):
     axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     teacher_floor: float | None = Field(None, ge=0, le=1)
     """Validation accuracy that a teacher must reach; None: the majority class plus 10 points."""
+    teacher_workers: int | None = Field(None, ge=1)
+    """Processes that a teacher is trained on; None: one per GPU, or one where there is none."""
 
 
 def load(name: str) -> Grid:
@@ -71,9 +73,11 @@ def override(grid: Grid, settings: Sequence[str]) -> Grid:
     return grid.model_copy(update={"base": base, "axes": axes})
 
 
-def on_task(grid: Grid, name: str | None, data: str | None) -> Grid:
-    """The grid on other texts than its base's, where they are given."""
+def on(grid: Grid, name: str | None, data: str | None, teacher: str | None) -> Grid:
+    """The grid on other texts, or with another teacher, than its base's, where they are given."""
     base = grid.base
+    if teacher is not None:
+        base = _put(base, "teacher.model", teacher)
     if name is not None:
         base = _put(base, "task.name", name)
     if data is not None:

@@ -15,9 +15,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, nearest
 from qdllm.grammar import CHATTER, EMOTION, THEMATIC
-from qdllm.specs import nearest
 
 CLASSES = {
     "sample-emotion": ("negative", "positive"),

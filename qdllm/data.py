@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from qdllm import corpus, published
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, nearest
 from qdllm.readers import Rows, read_class_files, read_table, some
-from qdllm.specs import TaskSpec, canonical, nearest
+from qdllm.specs import TaskSpec, canonical
 
 LEAST_PER_CLASS = 5
 

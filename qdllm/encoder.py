@@ -29,7 +29,7 @@ class Encoder:
     def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
         """Load the model once. Raises ConfigError if it, or a hidden layer, cannot be had."""
         self.spec, self.device = spec, device
-        self._tokenizer, model = pretrained(spec.model, spec.max_length)
+        self._tokenizer, model = pretrained(spec.model, spec.max_length, spec.weights)
         depth = model.config.num_hidden_layers
         self._layers = _layers(spec, depth + 1)
         for stack in model.modules():
@@ -109,13 +109,19 @@ def pad(tokens: list[list[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
     }
 
 
-def pretrained(name: str, max_length: int, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """Tokenizer and transformer without heads, from safetensors, running no code of the model's.
+def pretrained(
+    name: str,
+    max_length: int,
+    weights: str = "safetensors",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Any, Any]:
+    """Tokenizer and transformer without heads, running no code of the model's.
 
+    `weights`: safetensors, or torch's pickle, of which only tensors are loaded.
     Raises ConfigError if the model cannot be found, fetched or read, lacks weights, or has fewer
     positions than `max_length` tokens.
     """
-    model = resolve(name)
+    model = resolve(name, weights)
     where = {"pretrained_model_name_or_path": model.path_or_id}
     if model.revision is not None:
         where["revision"] = model.revision
@@ -129,14 +135,16 @@ def pretrained(name: str, max_length: int, dtype: torch.dtype = torch.float32) -
                     setattr(config, key, 0.0)
             tokenizer = AutoTokenizer.from_pretrained(**where, padding_side="right")
             transformer, report = AutoModel.from_pretrained(
-                **where, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+                **where,
+                config=config,
+                dtype=dtype,
+                use_safetensors=weights == "safetensors",
+                weights_only=True,
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(
-            f"model {name!r} cannot be loaded: {reason} "
-            "Without a network, give a local folder with safetensors weights, or 'minilm'"
-        ) from None
+        raise ConfigError(f"model {name!r} cannot be loaded: {reason} {_remedy(reason)}") from None
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
@@ -151,10 +159,22 @@ def pretrained(name: str, max_length: int, dtype: torch.dtype = torch.float32) -
             f"max_length {max_length} exceeds the {positions} positions of model {name!r}"
         )
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = model.pad_token or tokenizer.eos_token
     if tokenizer.pad_token is None:
         raise ConfigError(f"model {name!r}: its tokenizer has neither a padding nor an end token")
     return tokenizer, transformer
+
+
+def _remedy(reason: str) -> str:
+    """What to do about a model that transformers could not load, by what it said."""
+    if "gated" in reason:
+        return "Accept its licence on the hub, and set HF_TOKEN to a token of yours"
+    if "safetensors" in reason:
+        return (
+            "Give a model with safetensors weights, or allow torch's own with weights: torch, "
+            "of which only tensors are loaded"
+        )
+    return "Without a network, give a local folder with safetensors weights, or 'minilm'"
 
 
 def _layers(spec: EncoderSpec, count: int) -> tuple[int, ...]:

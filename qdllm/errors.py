@@ -4,6 +4,8 @@ Each class also inherits the built-in that it specialises, so callers that know 
 project can still catch it, and each survives pickling, so it crosses a process boundary whole.
 """
 
+import difflib
+
 
 class QdllmError(Exception):
     """Root of all: a message says what was given, what is allowed and what to do."""
@@ -27,3 +29,9 @@ class TeacherError(QdllmError, RuntimeError):
 
 class TrialError(QdllmError, RuntimeError):
     """A student trial that cannot go on, with the seed and epoch at which it stopped."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

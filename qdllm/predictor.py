@@ -37,7 +37,7 @@ class Predictor:
         if (folder / ENCODER).is_dir():
             encoder = self.spec.encoder.model_copy(update={"model": str(folder / ENCODER)})
             self.spec = self.spec.model_copy(update={"encoder": encoder})
-        model = resolve(self.spec.encoder.model)
+        model = resolve(self.spec.encoder.model, self.spec.encoder.weights)
         if model.digest != description["encoder_digest"]:
             raise ConfigError(
                 f"this student was trained on the features of {model.name!r} with digest "
@@ -70,7 +70,7 @@ def save(
         "spec": spec.model_dump(mode="json"),
         "classes": list(classes),
         "features": features,
-        "encoder_digest": resolve(spec.encoder.model).digest,
+        "encoder_digest": resolve(spec.encoder.model, spec.encoder.weights).digest,
     }
     (folder / "student.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     save_file(

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qdllm.errors import ConfigError
-from qdllm.specs import nearest
+from qdllm.errors import ConfigError, nearest
 
 Rows = list[tuple[str, str]]
 """Texts as they stand in their source, each with the name of its class."""

@@ -4,25 +4,27 @@ If a setting can change a number it is in a spec; if it cannot (device, workers,
 not. Defaults are the paper's, except where a comment says otherwise.
 """
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from qdllm.errors import ConfigError
+from qdllm import models
+from qdllm.errors import ConfigError, nearest
 
 SCHEMA = 1
 """Part of every fingerprint. Raise it when the same spec would give different numbers."""
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -51,9 +53,13 @@ class Spec(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(
-                "\n".join(explain(cls, problem) for problem in error.errors())
-            ) from None
+            problems = [
+                explain(cls, problem)
+                for problem in error.errors()
+                # A default that hangs on another field is not called where that one is wrong.
+                if problem["type"] != "default_factory_not_called"
+            ]
+            raise ConfigError("\n".join(problems)) from None
 
 
 def explain(model: type[BaseModel], problem: Any) -> str:
@@ -99,17 +105,23 @@ class EncoderSpec(Spec):
     unhashed = frozenset({"model"})
 
     model: str = "minilm"
+    weights: Literal["safetensors", "torch"] = "safetensors"
     hidden_layers: Annotated[tuple[int, ...], AfterValidator(_unique)] | Literal["all"] = (-1,)
     pooling: Literal["mean", "first"] = "mean"
     max_length: int = Field(128, ge=4)
 
 
 class TeacherSpec(Spec):
-    """A language model fine-tuned with LoRA into a classifier. Rank 64 is the paper's."""
+    """A language model fine-tuned with LoRA into a classifier. Rank 64 is the paper's.
 
-    unhashed = frozenset({"model"})
+    `micro_batch_size`, `gradient_checkpointing` and `offload` trade time for memory and change no
+    number but by round-off.
+    """
+
+    unhashed = frozenset({"model", "micro_batch_size", "gradient_checkpointing", "offload"})
 
     model: str = "minilm"
+    weights: Literal["safetensors", "torch"] = "safetensors"
     rank: int = Field(64, ge=1)
     lora_alpha: float = Field(64.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -119,9 +131,29 @@ class TeacherSpec(Spec):
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     max_length: int = Field(128, ge=4)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    zero_stage: Literal[0, 1, 2, 3] = 2
+    precision: Literal["float32", "bfloat16"] = Field(
+        default_factory=lambda given: models.precision(given.get("model", "")),
+        validate_default=True,
+    )
+    # In float32, LoRA's state is too small to be worth cutting up. In bfloat16, stage 0 alone keeps
+    # no float32 copy of what is trained, and trains worse.
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        default_factory=lambda given: 0 if given.get("precision") == "float32" else 2,
+        validate_default=True,
+    )
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Rows that a worker computes at once; None: its whole share of a batch."""
+    gradient_checkpointing: bool = False
+    offload: bool = False
+    """Keep in the host's memory what the stage cuts up: Adam's state, or at stage 3 the weights."""
     seed: int = Field(0, ge=0)
+
+    @field_validator("offload")
+    @classmethod
+    def _something_to_offload(cls, offload: bool, given: ValidationInfo) -> bool:
+        if offload and given.data.get("zero_stage") == 0:
+            raise ValueError("it needs zero_stage 1, 2 or 3, which say what is cut up")
+        return offload
 
 
 class CircuitSpec(Spec):

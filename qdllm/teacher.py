@@ -49,15 +49,8 @@ def build(spec: TeacherSpec, classes: int) -> tuple[Any, Classifier]:
     Their initial values depend on the spec's seed alone. Raises ConfigError as `pretrained` does.
     """
     dtype = DTYPES[spec.precision]
-    tokenizer, transformer = pretrained(spec.model, spec.max_length, dtype)
-    targets = LORA_TARGETS.get(transformer.config.model_type)
-    lora = LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.lora_alpha,
-        lora_dropout=spec.dropout,
-        target_modules="all-linear" if targets is None else list(targets),
-    )
-    inject_adapter_in_model(lora, transformer)
+    tokenizer, transformer = pretrained(spec.model, spec.max_length, spec.weights, dtype)
+    inject_adapter_in_model(lora_config(spec, transformer.config.model_type), transformer)
     model = Classifier(transformer, classes, dtype).to(dtype)
     generator = torch.Generator().manual_seed(spec.seed)
     for name, parameter in trainable(model).items():
@@ -68,6 +61,17 @@ def build(spec: TeacherSpec, classes: int) -> tuple[Any, Classifier]:
         else:
             nn.init.zeros_(parameter)
     return tokenizer, model
+
+
+def lora_config(spec: TeacherSpec, model_type: str) -> LoraConfig:
+    """LoRA as the spec describes it, on the layers that it goes to in this type of model."""
+    targets = LORA_TARGETS.get(model_type)
+    return LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.lora_alpha,
+        lora_dropout=spec.dropout,
+        target_modules="all-linear" if targets is None else list(targets),
+    )
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -7,6 +7,7 @@ import pytest
 from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.models import resolve
+from qdllm.specs import TeacherSpec
 
 
 @pytest.fixture
@@ -38,6 +39,25 @@ def test_the_papers_teachers_have_a_revision(name):
     model = resolve(name)
     assert model.digest == f"{model.path_or_id}@{model.revision}"
     assert model.path_or_id.count("/") == 1
+
+
+def test_the_papers_teachers_are_computed_in_bfloat16_and_zero_stage_2():
+    spec = TeacherSpec(model="llama2-7b")
+    assert (spec.precision, spec.zero_stage) == ("bfloat16", 2)
+    chosen = TeacherSpec(model="llama2-7b", precision="float32")
+    assert (chosen.precision, chosen.zero_stage) == ("float32", 0)
+    assert (TeacherSpec().precision, TeacherSpec().zero_stage) == ("float32", 0)
+
+
+def test_pickled_weights_are_read_only_where_they_are_asked_for(folder):
+    digest = resolve(str(folder)).digest
+    (folder / "pytorch_model.bin").write_bytes(b"other weights")
+    assert resolve(str(folder)).digest == digest
+    assert resolve(str(folder), "torch").digest != digest
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"holds no \*\.safetensors"):
+        resolve(str(folder))
+    assert resolve(str(folder), "torch").path_or_id == str(folder)
 
 
 def test_a_hub_id_carries_its_revision():

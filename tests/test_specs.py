@@ -20,12 +20,12 @@ from qdllm.specs import (
 
 GOLDEN = {
     CircuitSpec: "b6b75e6e91d8ca5c",
-    EncoderSpec: "d68434b3595dfb15",
+    EncoderSpec: "90d6f56fe5e343d5",
     FitSpec: "619e59775ffcf937",
     LossSpec: "0a484a232cec2d26",
     StudentSpec: "c1c867100a9d8f4f",
     TaskSpec: "e0935f7c718016fd",
-    TeacherSpec: "fd77d12e32e003ae",
+    TeacherSpec: "19339179731b23ef",
 }
 """Fingerprints of the defaults. A change here makes every user compute everything anew."""
 
