@@ -82,7 +82,7 @@ class Store:
         folder = Path(unquote(uri[7:]) if colon else uri).expanduser().absolute()
         self.uri = folder.as_uri()
         try:
-            self._backend = obstore.store.LocalStore(folder, mkdir=True)
+            self._backend = obstore.store.LocalStore(folder, mkdir=True, automatic_cleanup=True)
         except (BaseError, OSError) as error:
             raise ConfigError(
                 f"cannot make the store's folder {folder}: {_reason(error)}"
@@ -201,6 +201,14 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreError(f"cannot write {self.uri}/{folder}: {_reason(error)}") from None
         return record
+
+    def clear(self, prefix: str) -> None:
+        """Delete everything under a path that is no result's, such as a teacher's checkpoints."""
+        try:
+            for batch in obstore.list(self._backend, prefix=prefix):
+                obstore.delete(self._backend, [entry["path"] for entry in batch])
+        except BaseError as error:
+            raise StoreError(f"cannot clear {self.uri}/{prefix}: {_reason(error)}") from None
 
     def _data_path(self, record: Record) -> str:
         return f"{record.kind}/{record.fingerprint}/{record.data.name}"

@@ -1,12 +1,13 @@
 """Fine-tune a teacher under DeepSpeed on any number of workers, and publish its soft labels.
 
-The same code is the train loop of a Ray Train `TorchTrainer` and, as `run`, a job in this process.
+The same code is Ray Train's train loop and, as `run`, a job in this process.
 The number of workers changes results only by round-off (and by dropout's masks, if there is any).
 """
 
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,7 @@ from jobs.command import Progress, main
 from jobs.fine_tune import Course, Report, accuracy, device, fine_tune, sharded_logits
 from jobs.store import Store
 from qdllm import data, teacher
-from qdllm.errors import TeacherError
+from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import resolve
 from qdllm.specs import Spec, TaskSpec, TeacherSpec
 
@@ -53,26 +54,40 @@ def run(task: TaskSpec, spec: TeacherSpec, store: Store, progress: Progress | No
     return key
 
 
-def train_loop(config: dict[str, Any]) -> None:
-    """What each worker of a Ray Train `TorchTrainer` runs.
+def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
+    """What each worker of Ray Train runs.
 
     `config`: `task` and `teacher` as plain data, `store` an address, and `progress` a
     `ray.util.queue.Queue` that takes (phase, done, total, note), or None.
-    Goes on from the last checkpoint where Ray restarts it. Raises what `run` does.
+    Goes on from the last checkpoint where Ray restarts it. What would go wrong again if it were
+    started again is returned; only what may not is raised, for Ray to try once more.
     """
     import ray.train
 
     def report(metrics: dict[str, float], folder: Path) -> None:
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
+    warned = False
+
+    def leaving() -> bool:
+        """True once, when the cloud has said that it will take a worker's node away."""
+        nonlocal warned
+        before, warned = warned, warned or ray.train.get_preemption_info() is not None
+        return warned and not before
+
     task, spec = TaskSpec.parse(config["task"]), TeacherSpec.parse(config["teacher"])
     queue, store = config["progress"], Store(config["store"])
     # Not `queue and …`: an empty queue is false.
     progress = None if queue is None else lambda *event: queue.put(event)
     checkpoint = ray.train.get_checkpoint()
+    _join_group()
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
         resume = Path(folder) if folder else None
-        _teach(task, spec, data.load(task), store, progress, resume, report)
+        try:
+            _teach(task, spec, data.load(task), store, progress, resume, report, leaving)
+        except (ConfigError, TeacherError) as error:
+            return error
+    return None
 
 
 def _teach(
@@ -83,10 +98,11 @@ def _teach(
     progress: Progress | None,
     resume: Path | None = None,
     report: Report | None = None,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fine-tune, reload from what was saved, compare, publish; runs on every worker."""
     tell = _sparse(progress)
-    course = fine_tune(spec, dataset, tell, resume, report)
+    course = fine_tune(spec, dataset, tell, resume, report, leaving)
     started = time.perf_counter()
     tokenizer, model = teacher.reload(spec, len(dataset.classes), course.adapter)
     logits_NC = sharded_logits(
@@ -126,7 +142,7 @@ def _publish(
 ) -> None:
     """The adapter under a key made of its content, then the soft labels, which name it."""
     task_key = fingerprints.of_task(task, dataset.digest)
-    plain, model = spec.model_dump(mode="json"), resolve(spec.model).digest
+    plain, model = spec.model_dump(mode="json"), resolve(spec.model, spec.weights).digest
     adapter = {name: value.float().numpy() for name, value in course.adapter.items()}
     digest = sha256()
     for name in sorted(adapter):

@@ -5,14 +5,18 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlencode
 
 from orchestrator.console import Phase
 from qdllm.errors import JobError, QdllmError
 
 POLL = 0.2
 """Seconds between two looks at a job's progress."""
+
+FAILURES = 2
+PREEMPTIONS = 100
+"""How often a teacher is started anew. Spot nodes go away often, and each time costs little."""
 
 
 @contextmanager
@@ -70,55 +74,77 @@ def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
 
 
 def train(
-    loop: Callable[[dict[str, Any]], None],
+    loop: Callable[[dict[str, Any]], QdllmError | None],
     config: dict[str, Any],
     *,
     name: str,
-    folder: Path,
+    workers: int | None,
     phase: Phase,
 ) -> None:
-    """Run a train loop under Ray Train: one worker per GPU, or one on all CPUs where there is none.
+    """Run a train loop under Ray Train on `workers` workers; None: one per GPU, or else one.
 
-    `name` is the result's fingerprint: the same name finds its own checkpoints again. Raises
-    the worker's own error, or JobError, if training fails.
+    Checkpoints go to `checkpoints/` in the store that `config` names, under `name`, the result's
+    fingerprint: the same name finds its own again. A worker that dies is started anew, at most
+    `FAILURES` times; a node that its cloud takes away counts apart, at most `PREEMPTIONS` times.
+    Raises the error that the loop returns, or JobError if training fails.
     """
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.backend import Backend
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    class Alone(TorchConfig):
+        """Several workers meet at a port of the first; one alone makes its group in memory."""
+
+        backend_cls = Backend
+
     gpus = int(ray.cluster_resources().get("GPU", 0))
+    workers = workers or max(gpus, 1)
     with _progress(phase) as (queue, drain):
         trainer = TorchTrainer(
             loop,
             train_loop_config=config | {"progress": queue},
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            torch_config=TorchConfig() if workers > 1 else Alone(),
             scaling_config=ScalingConfig(
-                num_workers=max(gpus, 1),
+                num_workers=workers,
                 use_gpu=gpus > 0,
-                resources_per_worker=None if gpus else {"CPU": _cpus()},
+                resources_per_worker=None if gpus else {"CPU": max(1, _cpus() // workers)},
             ),
             run_config=RunConfig(
                 name=name,
-                storage_path=str(folder),
-                failure_config=FailureConfig(max_failures=2),
+                storage_path=_address(config["store"] + "/checkpoints"),
+                failure_config=FailureConfig(
+                    max_failures=FAILURES, max_preemption_failures=PREEMPTIONS
+                ),
                 checkpoint_config=CheckpointConfig(num_to_keep=1),
             ),
         )
-        failures: list[BaseException] = []
+        endings: list[Any] = []
 
         def fit() -> None:
             try:
-                trainer.fit()
+                endings.append(trainer.fit().return_value)
             except Exception as error:  # handed to the caller's thread
-                failures.append(error)
+                endings.append(_ours(error, "the teacher could not be trained"))
 
         thread = threading.Thread(target=fit, name="teacher", daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(POLL)
             drain()
-    if failures:
-        raise _ours(failures[0], "the teacher could not be trained") from failures[0]
+    if endings[0] is not None:
+        raise endings[0]
+
+
+def _address(uri: str) -> str:
+    """A store's address as Ray's file systems want it: a path, or S3 with its endpoint inside."""
+    if uri.startswith("file://"):
+        return unquote(uri.removeprefix("file://"))
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not uri.startswith("s3://") or not endpoint:
+        return uri
+    scheme, _, host = endpoint.partition("://")
+    return f"{uri}?{urlencode({'endpoint_override': host.rstrip('/'), 'scheme': scheme})}"
 
 
 def _cpus() -> int:
@@ -131,9 +157,13 @@ def _cpus() -> int:
 @contextmanager
 def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
     """A queue for workers' (phase, done, total, note), and a function that shows the newest."""
+    import ray
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    queue = Queue(actor_options={"num_cpus": 0})
+    # Beside the driver: a queue on a node that is taken away would take the driver with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
     def drain() -> None:
         waiting = queue.qsize()

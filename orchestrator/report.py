@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from jobs.store import Record
+from orchestrator.console import duration
 from orchestrator.plan import Plan
 from orchestrator.results import OBJECTIVE, Result, axes, common
 from qdllm.intervals import Interval, interval
@@ -101,6 +102,21 @@ def teacher_line(record: Record) -> str:
         f"validation {summary['accuracy']['validation']:.4f}, "
         f"test {summary['accuracy']['test']:.4f}"
     )
+
+
+def curve_table(record: Record) -> Table:
+    """How a teacher's fine-tuning went, a line per epoch; ★ is the one that was kept."""
+    table = Table(title=f"teacher {record.spec['model']}", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("epoch", "train loss", "validation accuracy", "time"):
+        table.add_column(heading, justify="right")
+    for epoch, point in enumerate(record.summary["curve"], start=1):
+        table.add_row(
+            f"{epoch}{' ★' if epoch == record.summary['best_epoch'] else ''}",
+            f"{point['train.loss']:.4f}",
+            f"{point['val.accuracy']:.4f}",
+            duration(point["seconds"]),
+        )
+    return table
 
 
 def champion_line(champion: Result, best: Result) -> str:

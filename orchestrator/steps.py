@@ -1,6 +1,5 @@
 """The steps of a sweep, in their order. Each computes what its plan lacks, and nothing else."""
 
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +84,12 @@ def train_teachers(sweep: Sweep) -> None:
                     teacher.train_loop,
                     config,
                     name=job.fingerprint,
-                    folder=sweep.home / "checkpoints",
+                    workers=sweep.definition.teacher_workers,
                     phase=phase,
                 )
                 phase.note = "soft labels published"
             # Its result is published, so its checkpoints only take room.
-            shutil.rmtree(sweep.home / "checkpoints" / job.fingerprint, ignore_errors=True)
+            sweep.store.clear(f"checkpoints/{job.fingerprint}")
 
 
 def check_teachers(sweep: Sweep) -> None:
@@ -105,6 +104,7 @@ def check_teachers(sweep: Sweep) -> None:
         assert record is not None, "a teacher that failed has raised"
         accuracy = record.summary["accuracy"]["validation"]
         if accuracy < floor:
+            sweep.terminal.print(report.curve_table(record))
             raise TeacherError(
                 f"the teacher reaches {accuracy:.4f} in validation, below the floor of "
                 f"{floor:.4f}, so no student is trained; train it longer (--set "

@@ -12,6 +12,7 @@ from orchestrator import grid, report, steps
 from orchestrator.console import Terminal
 from orchestrator.plan import plan
 from qdllm.errors import ConfigError, QdllmError
+from qdllm.models import KNOWN
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,11 +37,21 @@ def parser() -> argparse.ArgumentParser:
         "'published', to download the authors' texts",
     )
     command.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help=f"{', '.join(KNOWN)}; or a local folder, or a Hugging Face id (default: minilm)",
+    )
+    command.add_argument(
         "--home",
         type=Path,
         default=Path(".qdllm"),
         metavar="DIR",
         help="folder for everything a sweep writes (default: %(default)s)",
+    )
+    command.add_argument(
+        "--store",
+        metavar="URI",
+        help="folder or s3://bucket/prefix for results and checkpoints (default: HOME/store)",
     )
     command.add_argument(
         "--set",
@@ -85,10 +96,10 @@ def sweep(options: argparse.Namespace) -> int:
     """
     began = time.monotonic()
     definition = grid.override(grid.load(options.grid), options.set)
-    definition = grid.on_task(definition, options.task, options.data)
+    definition = grid.on(definition, options.task, options.data, options.teacher)
     specs = grid.specs(definition)
     home: Path = options.home.expanduser().absolute()
-    store = Store(str(home / "store"))
+    store = Store(options.store or str(home / "store"))
     with ExitStack() as stack:
         log = home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
         terminal = stack.enter_context(Terminal(None if options.dry_run else log))

@@ -102,7 +102,9 @@ def test_the_flags_are_these():
         "--grid",
         "--task",
         "--data",
+        "--teacher",
         "--home",
+        "--store",
         "--set",
         "--dry-run",
     }

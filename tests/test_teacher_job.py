@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from tiny_models import save, texts_of
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
+from jobs import fine_tune as module
 from jobs import teacher as job
 from jobs.fine_tune import CLIP, fine_tune
 from jobs.store import Store
@@ -116,15 +115,37 @@ def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tm
     assert store.record(job.KIND, key) == record
 
 
+@pytest.fixture(scope="module")
+def plain_losses(task, base) -> list[float]:
+    losses = plain_torch(spec_of(base), data.load(task))
+    assert losses[-1] < 0.8 * losses[0]
+    return losses
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_every_zero_stage_trains_like_plain_torch(task, base, stage):
+def test_every_zero_stage_trains_like_plain_torch(task, base, stage, plain_losses):
     job._join_group()
-    dataset = data.load(task)
-    course = fine_tune(spec_of(base, zero_stage=stage), dataset, silent)
-    expected = plain_torch(spec_of(base), dataset)
-    assert expected[-1] < 0.8 * expected[0]
+    course = fine_tune(spec_of(base, zero_stage=stage), data.load(task), silent)
     losses = [point["train.loss"] for point in course.curve]
-    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stage", "saving"),
+    [
+        (0, {"micro_batch_size": 4}),
+        (3, {"micro_batch_size": 4}),
+        (0, {"gradient_checkpointing": True}),
+        (3, {"gradient_checkpointing": True}),
+        (2, {"offload": True}),
+        (3, {"offload": True}),
+    ],
+)
+def test_saving_memory_changes_no_number(task, base, stage, saving, plain_losses):
+    job._join_group()
+    course = fine_tune(spec_of(base, zero_stage=stage, **saving), data.load(task), silent)
+    losses = [point["train.loss"] for point in course.curve]
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
@@ -141,7 +162,10 @@ def rank_of_two(rank: int, folder: str, task: TaskSpec, spec: TeacherSpec) -> No
     where = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
     job.run(task, spec, Store(f"{folder}/store"))
-    distributed.destroy_process_group()
+    distributed.barrier()
+    # Not by way of the interpreter's end, where a thread of gloo's that still wants the GIL aborts
+    # the process: torch joins those threads only when DeepSpeed lets go of its groups, at exit.
+    os._exit(0)
 
 
 @pytest.mark.slow
@@ -161,7 +185,9 @@ def test_two_workers_give_what_one_gives(task, base, stage, tmp_path):
 @pytest.mark.slow
 def test_workers_that_cannot_share_a_batch_are_refused(task, base, tmp_path):
     spec = spec_of(base, batch_size=15)
-    with pytest.raises(Exception, match="batch size 15 cannot be shared evenly by 2 workers"):
+    with pytest.raises(
+        Exception, match="batch size 15 cannot be shared evenly by 2 workers, 7 rows"
+    ):
         torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, spec), nprocs=2)
 
 
@@ -169,18 +195,31 @@ class Killed(Exception):
     """Stands for the end of a worker right after a checkpoint."""
 
 
-@pytest.mark.parametrize("stage", [0, 2, 3])
-def test_a_resumed_course_ends_where_an_unbroken_one_does(task, base, stage, tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "epochs", "step"), [(0, 2, 0), (2, 2, 0), (3, 2, 0), (0, 0, 2), (2, 1, 4)]
+)
+def test_a_resumed_course_ends_where_an_unbroken_one_does(
+    task, base, stage, epochs, step, tmp_path, monkeypatch
+):
+    """Killed after two epochs, inside the first, or in the second as its node was taken away."""
     job._join_group()
+    monkeypatch.setattr(module, "LOOK_STEPS", 2)
+    monkeypatch.setattr(module, "CHECKPOINT_STEPS", 2 if step == 2 else 1000)
     spec, dataset = spec_of(base, zero_stage=stage, dropout=0.2), data.load(task)
+    looks = []
 
     def report(metrics: dict[str, float], folder: Path) -> None:
-        if len(json.loads((folder / "curve.json").read_text())) == 2:
+        reached = json.loads((folder / "course.json").read_text())
+        if (len(reached["curve"]), reached["step"]) == (epochs, step):
             shutil.copytree(folder, tmp_path / "checkpoint")
             raise Killed
 
+    def leaving() -> bool:
+        looks.append(None)
+        return step == 4 and len(looks) > 3
+
     with pytest.raises(Killed):
-        fine_tune(spec, dataset, silent, report=report)
+        fine_tune(spec, dataset, silent, report=report, leaving=leaving)
     resumed = fine_tune(spec, dataset, silent, resume=tmp_path / "checkpoint")
     unbroken = fine_tune(spec, dataset, silent)
     for point, expected in zip(resumed.curve, unbroken.curve, strict=True):
@@ -250,67 +289,3 @@ def test_the_command_refuses_bad_input_without_a_traceback(tmp_path):
     done = command(tmp_path / "job.json", {"store": str(tmp_path), "teacher": {"model": "minil"}})
     assert done.returncode == 2
     assert done.stderr.startswith("unknown model 'minil'; did you mean 'minilm'?")
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_ray_train_restarts_a_killed_worker_from_its_checkpoint(task, base, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    import psutil
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.util.queue import Empty, Queue
-
-    spec, events, finished = spec_of(base, epochs=30), [], threading.Event()
-    killed_at = []
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        queue = Queue(actor_options={"num_cpus": 0})
-
-        def kill_one_in_the_fourth_epoch() -> None:
-            while not finished.is_set():
-                try:
-                    events.append(queue.get(timeout=0.2))
-                except Empty:
-                    continue
-                if not killed_at and events[-1][1] > 3 * events[-1][2] // spec.epochs:
-                    mine = psutil.Process().children(recursive=True)
-                    workers = [one for one in mine if "RayTrainWorker" in " ".join(one.cmdline())]
-                    workers[0].kill()
-                    killed_at.append(len(events))
-
-        watcher = threading.Thread(target=kill_one_in_the_fourth_epoch)
-        watcher.start()
-        TorchTrainer(
-            job.train_loop,
-            train_loop_config={
-                "task": task.model_dump(),
-                "teacher": spec.model_dump(),
-                "store": str(tmp_path / "store"),
-                "progress": queue,
-            },
-            torch_config=TorchConfig(backend="gloo"),
-            scaling_config=ScalingConfig(num_workers=2),
-            run_config=RunConfig(
-                name="test",
-                storage_path=str(tmp_path / "checkpoints"),
-                failure_config=FailureConfig(max_failures=2),
-            ),
-        ).fit()
-        time.sleep(1)
-    finally:
-        finished.set()
-        watcher.join()
-        ray.shutdown()
-    after = [event for event in events[killed_at[0] :] if event[0] == "teacher"]
-    assert all(done > 2 * steps // spec.epochs for _, done, steps, _ in after), "it began anew"
-    assert after[-1][1] == after[-1][2]
-    store, alone = Store(str(tmp_path / "store")), Store(str(tmp_path / "alone"))
-    key = job.run(task, spec, alone)
-    record, splits = store.load(job.KIND, key)
-    assert len(record.summary["curve"]) == spec.epochs
-    for name, expected_NC in alone.load(job.KIND, key)[1].items():
-        np.testing.assert_allclose(splits[name], expected_NC, rtol=1e-2, atol=1e-2)
