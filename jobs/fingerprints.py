@@ -11,6 +11,15 @@ from qdllm.specs import (
     fingerprint,
 )
 
+FEATURES = "features"
+SOFT_LABELS = "soft-labels"
+PROBES = "probes"
+STUDENTS = "students"
+EVALUATIONS = "evaluations"
+SWEEPS = "sweeps"
+STOPPED = "stopped"
+"""Students that a scheduler ended early: what is known of them, under the name they would have."""
+
 
 def of_task(task: TaskSpec, texts: str) -> str:
     """Fingerprint of a task whose dataset's texts and labels have the digest `texts`."""
@@ -27,13 +36,21 @@ def of_soft_labels(teacher: TeacherSpec, task: str) -> str:
     return fingerprint(teacher, task=task, model=resolve(teacher.model, teacher.weights).digest)
 
 
-def of_student(spec: StudentSpec, texts: str) -> tuple[str, dict[str, str]]:
-    """Key of kind `students` for texts with that digest, and the keys of what it is made from."""
+def sources(spec: StudentSpec, texts: str) -> dict[str, str]:
+    """Keys of the features and soft labels that a student is made from.
+
+    They hang on its task, encoder and teacher alone. Raises ConfigError for a model.
+    """
     task = of_task(spec.task, texts)
-    made_from = {
+    return {
         "features": of_features(spec.encoder, task),
         "soft_labels": of_soft_labels(spec.teacher, task),
     }
+
+
+def of_student(spec: StudentSpec, texts: str) -> tuple[str, dict[str, str]]:
+    """Key of kind `students` for texts with that digest, and the keys of what it is made from."""
+    made_from = sources(spec, texts)
     return fingerprint(spec, **made_from), made_from
 
 

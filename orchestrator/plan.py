@@ -1,21 +1,26 @@
 """What a sweep needs and what the store already holds. Pure: computes nothing, runs nothing."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from jobs import fingerprints
+from jobs.fingerprints import FEATURES, PROBES, SOFT_LABELS, STOPPED, STUDENTS
 from jobs.store import Store
+from orchestrator.space import Search
 from qdllm.circuit import weight_count
 from qdllm.data import Dataset
 from qdllm.specs import (
+    CircuitSpec,
     EncoderSpec,
     ProbeSpec,
     Spec,
     StudentSpec,
+    TaskSpec,
     TeacherSpec,
     canonical,
+    fingerprint,
 )
 
 S = TypeVar("S", bound=Spec)
@@ -41,61 +46,94 @@ class Plan:
     """Everything a sweep needs, in the order in which it is made."""
 
     name: str
-    """The sweep's own fingerprint: that of its trials, in their order."""
+    """The sweep's own fingerprint: that of its set of trials, or of its search."""
     features: tuple[Job[EncoderSpec], ...]
     teachers: tuple[Job[TeacherSpec], ...]
     probes: tuple[Job[ProbeSpec], ...]
     trials: tuple[Trial, ...]
+    bases: tuple[Trial, ...] = ()
+    """What the searches vary, in place of trials and probes, which nobody can know before."""
 
     @property
     def missing(self) -> int:
-        """How many results are left to compute."""
+        """How many results are left to compute, as far as they are known."""
         jobs = self.features + self.teachers + self.probes + self.trials
         return sum(not job.held for job in jobs)
 
 
-def plan(specs: Sequence[StudentSpec], dataset: Dataset, store: Store) -> Plan:
-    """Name every result that the specs need, each once, and ask the store which ones it holds."""
-    held = {
-        kind: store.fingerprints(kind) for kind in ("features", "soft-labels", "probes", "students")
-    }
+def plan(
+    specs: Sequence[StudentSpec],
+    dataset: Dataset,
+    store: Store,
+    search: Search | None = None,
+    scheduler: str = "none",
+) -> Plan:
+    """Name every result that the specs need, each once, and ask the store which ones it holds.
 
-    def job(kind: str, name: str, spec: S, **made_from: str) -> Job[S]:
+    `specs`: trials of one task; with a search, its bases. `scheduler`: with one, a trial that one
+    has stopped before counts as held.
+    """
+    held = {kind: store.fingerprints(kind) for kind in (FEATURES, SOFT_LABELS, PROBES, STUDENTS)}
+    if scheduler != "none":
+        held[STUDENTS] |= store.fingerprints(STOPPED)
+
+    def job(kind: str, name: str, spec: S, made_from: dict[str, str]) -> Job[S]:
         return Job(kind, name, spec, made_from, name in held[kind])
 
     features: dict[str, Job[EncoderSpec]] = {}
     teachers: dict[str, Job[TeacherSpec]] = {}
-    probes: dict[str, Job[ProbeSpec]] = {}
     trials: dict[str, Trial] = {}
+    # A model's digest costs a look at its files, so it is taken once.
+    sources: dict[tuple[TaskSpec, EncoderSpec, TeacherSpec], dict[str, str]] = {}
     # Trials that read the same features and soft labels share their classical references.
     groups: dict[tuple[str, str], list[StudentSpec]] = {}
     for spec in specs:
-        task = fingerprints.of_task(spec.task, dataset.digest)
-        name, made_from = fingerprints.of_student(spec, dataset.digest)
-        trials[name] = job("students", name, spec, **made_from)
-        encoded, taught = made_from["features"], made_from["soft_labels"]
-        features[encoded] = job("features", encoded, spec.encoder, task=task)
-        teachers[taught] = job("soft-labels", taught, spec.teacher, task=task)
-        groups.setdefault((encoded, taught), []).append(spec)
+        key = spec.task, spec.encoder, spec.teacher
+        if key not in sources:
+            task = {"task": fingerprints.of_task(spec.task, dataset.digest)}
+            sources[key] = made_from = fingerprints.sources(spec, dataset.digest)
+            encoded, taught = made_from["features"], made_from["soft_labels"]
+            features[encoded] = job(FEATURES, encoded, spec.encoder, task)
+            teachers[taught] = job(SOFT_LABELS, taught, spec.teacher, task)
+        made_from = sources[key]
+        name = fingerprint(spec, **made_from)
+        trials[name] = job(STUDENTS, name, spec, made_from)
+        groups.setdefault((made_from["features"], made_from["soft_labels"]), []).append(spec)
+    needed = tuple(features.values()), tuple(teachers.values())
+    if search:
+        asked = search.model_dump(mode="json", exclude={"trials"})
+        return Plan(_name([sorted(trials), asked]), *needed, (), (), tuple(trials.values()))
+    probes = probe_jobs(groups, held[PROBES])
+    return Plan(_name(sorted(trials)), *needed, probes, tuple(trials.values()))
+
+
+def probe_jobs(
+    groups: Mapping[tuple[str, str], Sequence[StudentSpec]], held: Container[str]
+) -> tuple[Job[ProbeSpec], ...]:
+    """The classical references of trials, grouped by the keys of their features and soft labels."""
+    jobs = []
     for (encoded, taught), members in groups.items():
         probe = probe_spec(members)
         name = fingerprints.of_probe(probe, encoded, taught)
-        probes[name] = job("probes", name, probe, features=encoded, soft_labels=taught)
-    name = hashlib.sha256(canonical(list(trials)).encode()).hexdigest()[:16]
-    return Plan(
-        name,
-        tuple(features.values()),
-        tuple(teachers.values()),
-        tuple(probes.values()),
-        tuple(trials.values()),
-    )
+        made_from = {"features": encoded, "soft_labels": taught}
+        jobs.append(Job(PROBES, name, probe, made_from, name in held))
+    return tuple(jobs)
 
 
 def probe_spec(members: Sequence[StudentSpec]) -> ProbeSpec:
     """The classical references of trials that share features and soft labels."""
     settings = {(spec.loss, spec.fit) for spec in members}
     return ProbeSpec(
-        circuit=max((spec.circuit for spec in members), key=weight_count),
+        circuit=max({spec.circuit for spec in members}, key=_size),
         settings=tuple(sorted(settings, key=repr)),
         seeds=members[0].seeds,
     )
+
+
+def _size(circuit: CircuitSpec) -> tuple[int, str]:
+    """Orders circuits by their weights, and those with as many in a fixed way."""
+    return weight_count(circuit), repr(circuit)
+
+
+def _name(identity: Any) -> str:
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]

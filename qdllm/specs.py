@@ -7,8 +7,8 @@ not. Defaults are the paper's, except where a comment says otherwise.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import to_json
 
 from qdllm import models
 from qdllm.errors import ConfigError, nearest
@@ -48,13 +49,17 @@ class Spec(BaseModel):
     """Fields left out of the fingerprint: they change no number, or enter it as a dependency."""
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any]) -> Self:
-        """Validate plain data. Raises ConfigError naming each bad key and the nearest known one."""
+    def parse(cls, data: Mapping[str, Any], place: Callable[[str], str] = lambda key: "") -> Self:
+        """Validate plain data. Raises ConfigError naming each bad key and the nearest known one.
+
+        `place(key)` goes before what is said about a dotted key: a file and its line, say.
+        """
         try:
-            return cls.model_validate(data)
+            # As JSON: strict about numbers, which `yes` and "0.1" are not, yet lists are tuples.
+            return cls.model_validate_json(to_json(data), strict=True)
         except ValidationError as error:
             problems = [
-                explain(cls, problem)
+                place(".".join(map(str, problem["loc"]))) + explain(cls, problem)
                 for problem in error.errors()
                 # A default that hangs on another field is not called where that one is wrong.
                 if problem["type"] != "default_factory_not_called"
@@ -69,10 +74,11 @@ def explain(model: type[BaseModel], problem: Any) -> str:
     given, where = problem["input"], ".".join(path)
     if problem["type"] == "extra_forbidden":
         for part in path[:-1]:
-            field = model.model_fields.get(part)
-            if field is None or not isinstance(field.annotation, type):
+            kind = getattr(model.model_fields.get(part), "annotation", None)
+            groups = [each for each in (kind, *get_args(kind)) if hasattr(each, "model_fields")]
+            if not groups:
                 break
-            model = field.annotation
+            model = groups[0]
         known = sorted(model.model_fields)
         hint = nearest(path[-1], known) or "."
         return f"unknown key {where!r}{hint} There are: {', '.join(known)}"
