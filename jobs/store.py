@@ -1,63 +1,50 @@
 """Content-addressed results on file:, s3: and gs: addresses.
 
 A result lives under `<kind>/<fingerprint>/`: one safetensors file named by its own digest, then
-`record.json`, which names that file. No record, no result: a reader that sees a record sees whole
-data, and of two writers that race, the one whose record arrives first is the result.
+`record.json`, which names that file. No record, no result. Whoever races and whatever is killed:
+
+- A file appears whole or not at all, and a record after its data. Records are never replaced: of
+  writers that race, the one whose record arrives first is the result, and all get its record.
+- A loser removes its own data, unless its bytes, and so its file, are the winner's. No writer needs
+  that file: against the record that stands they all lose.
+- A writer that dies, or meets a full disk, leaves at most data that no record names: harmless, and
+  there for `python -m jobs.store gc`.
+- Only `delete` takes a record away, before its data. Beside writers of that same result the worst
+  it can lead to is a record without data, which every reader refuses.
 """
 
 import hashlib
-import os
-import platform
+import re
+import sys
 import time
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, NamedTuple
 
 import numpy as np
 import obstore
 import obstore.store
 from obstore.exceptions import AlreadyExistsError, BaseError
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from jobs import address
+from jobs.record import DataFile, Record, damaged, read, versions, write
 from qdllm.errors import ConfigError, StoreError
 from qdllm.specs import SCHEMA
 
-SCHEMES = ("file", "s3", "gs")
-LIBRARIES = ("deepspeed", "numba", "numpy", "peft", "qdllm-sweeps", "ray", "torch", "transformers")
+RECORD = "record.json"
+UNFINISHED = re.compile(r"#\d+$")
 
 
-class DataFile(BaseModel):
-    """The data file of a result, as its record names it."""
+class File(NamedTuple):
+    """A file in the store: its path there, its size, and when it was written, in Unix time."""
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    sha256: str
+    path: str
     bytes: int
-
-
-class Record(BaseModel):
-    """What a result is: its spec, what it was made from, and a summary small enough to list."""
-
-    model_config = ConfigDict(frozen=True)
-
-    schema_version: int
-    kind: str
-    fingerprint: str
-    spec: dict[str, Any]
-    made_from: dict[str, str]
-    summary: dict[str, Any]
-    data: DataFile
-    created: float
-    """Unix time in seconds."""
-    seconds: float
-    """How long the result took to compute."""
-    versions: dict[str, str]
+    modified: float
 
 
 class Store:
@@ -66,92 +53,109 @@ class Store:
     def __init__(self, uri: str) -> None:
         """`uri`: a folder, file:///folder, s3://bucket/prefix or gs://bucket/prefix.
 
-        Credentials and endpoints of s3: and gs: come from the usual environment variables.
-        Raises ConfigError for any other scheme, and for a folder that cannot be made.
+        Keys, region and endpoint of s3: and gs: come from the usual environment variables, and
+        nothing is asked of their servers here. Raises ConfigError for any other scheme, a folder
+        that cannot be made, and for settings that cannot be used.
         """
-        scheme, colon, _ = uri.partition("://")
-        if colon and scheme not in SCHEMES:
-            raise ConfigError(
-                f"unknown store address {uri!r}: give a folder, or an address that starts with "
-                + ", ".join(f"{known}://" for known in SCHEMES)
-            )
-        if colon and scheme != "file":
-            self.uri = uri
-            self._backend: Any = obstore.store.from_url(uri)
-            return
-        folder = Path(unquote(uri[7:]) if colon else uri).expanduser().absolute()
-        self.uri = folder.as_uri()
+        self._folder = address.folder(uri)
+        self.uri = self._folder.as_uri() if self._folder else uri.rstrip("/")
         try:
-            self._backend = obstore.store.LocalStore(folder, mkdir=True, automatic_cleanup=True)
-        except (BaseError, OSError) as error:
-            raise ConfigError(
-                f"cannot make the store's folder {folder}: {_reason(error)}"
-            ) from None
+            self._backend: Any = (
+                obstore.store.LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
+                if self._folder
+                else obstore.store.from_url(self.uri, **address.options(self.uri))
+            )
+        except (BaseError, OSError, ValueError) as error:
+            what = f"make the store's folder {self._folder}" if self._folder else f"use {self.uri}"
+            raise ConfigError(f"cannot {what}: {address.reason(error)}") from None
 
     def fingerprints(self, kind: str) -> frozenset[str]:
         """Fingerprints of all results of a kind that have a record."""
+        paths = [file.path.split("/") for file in self._whole(kind)]
+        return frozenset(path[-2] for path in paths if path[-1] == RECORD)
+
+    def files(self) -> list[File]:
+        """Every file in the store, whoever wrote it, and on a disk what killed writers left."""
+        return self._whole() + self._unfinished()
+
+    def _whole(self, prefix: str | None = None) -> list[File]:
         try:
-            listing = obstore.list(self._backend, prefix=kind).collect()
-        except BaseError as error:
-            raise StoreError(f"cannot list {self.uri}/{kind}: {_reason(error)}") from None
-        paths = [str(entry["path"]).split("/") for entry in listing]
-        return frozenset(path[-2] for path in paths if path[-1] == "record.json")
+            listing = obstore.list(self._backend, prefix=prefix).collect()
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot list {self.uri}: {address.reason(error)}") from None
+        return [
+            File(str(entry["path"]), entry["size"], entry["last_modified"].timestamp())
+            for entry in listing
+        ]
+
+    def _unfinished(self) -> list[File]:
+        """What obstore hides: it writes a file as NAME#1, and renames it when it is whole."""
+        folder, found = self._folder, []
+        if folder is None:
+            return []
+        for path in filter(UNFINISHED.search, map(str, folder.rglob("*#*"))):
+            # A writer at work may be done with it by now.
+            with suppress(FileNotFoundError):
+                status, name = Path(path).stat(), Path(path).relative_to(folder).as_posix()
+                found.append(File(name, status.st_size, status.st_mtime))
+        return found
+
+    def delete(self, files: Iterable[File]) -> None:
+        """Delete files, records before the data that they name.
+
+        Raises StoreError if one may not be deleted, or is gone already where the store can tell.
+        """
+        paths = {file.path for file in files}
+        records = {path for path in paths if path.endswith(f"/{RECORD}")}
+        unfinished = {path for path in paths if self._folder and UNFINISHED.search(path)}
+        try:
+            for batch in filter(None, (records, paths - records - unfinished)):
+                obstore.delete(self._backend, sorted(batch))
+            for path in unfinished:
+                assert self._folder, "a bucket shows no unfinished files"
+                (self._folder / path).unlink()
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot delete in {self.uri}: {address.reason(error)}") from None
 
     def has(self, kind: str, fingerprint: str) -> bool:
         """Whether there is such a result. Raises StoreError if its record is damaged."""
         return self.record(kind, fingerprint) is not None
 
     def record(self, kind: str, fingerprint: str) -> Record | None:
-        """The record of a result, or None where there is none. Raises StoreError if damaged."""
-        path = f"{kind}/{fingerprint}/record.json"
-        try:
-            text = bytes(obstore.get(self._backend, path).bytes())
-        except FileNotFoundError:
-            return None
-        except BaseError as error:
-            raise StoreError(f"cannot read {self.uri}/{path}: {_reason(error)}") from None
-        try:
-            record = Record.model_validate_json(text)
-        except ValidationError as error:
-            raise self._damaged(kind, fingerprint, f"its record is unreadable ({error})") from None
-        if record.schema_version != SCHEMA:
-            raise self._damaged(
-                kind, fingerprint, f"it has schema {record.schema_version}, this program {SCHEMA}"
-            )
-        if (record.kind, record.fingerprint) != (kind, fingerprint):
-            raise self._damaged(
-                kind, fingerprint, f"its record speaks of {record.kind}/{record.fingerprint}"
-            )
-        return record
+        """The record of a result, or None where there is none.
+
+        Raises DamagedError if it cannot be read, VersionError if another version wrote it.
+        """
+        text = self._read(f"{kind}/{fingerprint}/{RECORD}")
+        return None if text is None else read(text, self.uri, kind, fingerprint)
 
     def load(self, kind: str, fingerprint: str) -> tuple[Record, dict[str, np.ndarray]]:
         """A result's record and tensors, checked against the recorded size and digest.
 
-        Raises StoreError if there is no such result, or if what is stored is not what was written.
+        Raises StoreError if there is no such result, DamagedError if what is stored is not what was
+        written, VersionError if another version wrote it.
         """
         record = self.record(kind, fingerprint)
         if record is None:
             raise StoreError(f"there is no {kind}/{fingerprint} in {self.uri}")
-        try:
-            data = bytes(obstore.get(self._backend, self._data_path(record)).bytes())
-        except FileNotFoundError:
-            raise self._damaged(kind, fingerprint, "its data file is missing") from None
-        except BaseError as error:
-            raise StoreError(
-                f"cannot read {self.uri}/{self._data_path(record)}: {_reason(error)}"
-            ) from None
+        data = self._read(_data_path(record))
+        if data is None:
+            raise damaged(self.uri, kind, fingerprint, "its data file is missing")
         if len(data) != record.data.bytes:
-            raise self._damaged(
+            raise damaged(
+                self.uri,
                 kind,
                 fingerprint,
                 f"its data file has {len(data)} bytes, the record says {record.data.bytes}",
             )
         if hashlib.sha256(data).hexdigest() != record.data.sha256:
-            raise self._damaged(kind, fingerprint, "its data file does not match its digest")
+            raise damaged(self.uri, kind, fingerprint, "its data file does not match its digest")
         try:
             return record, load_tensors(data)
         except SafetensorError as error:
-            raise self._damaged(kind, fingerprint, f"its data is unreadable ({error})") from None
+            raise damaged(
+                self.uri, kind, fingerprint, f"its data is unreadable ({error})"
+            ) from None
 
     def publish(
         self,
@@ -181,55 +185,75 @@ class Store:
             data=DataFile(name=f"{digest[:16]}.safetensors", sha256=digest, bytes=len(data)),
             created=time.time(),
             seconds=seconds,
-            versions=_versions(),
+            versions=versions(),
         )
-        folder = f"{kind}/{fingerprint}"
+        path = f"{kind}/{fingerprint}/{RECORD}"
         try:
-            obstore.put(self._backend, self._data_path(record), data)
-            obstore.put(
-                self._backend,
-                f"{folder}/record.json",
-                record.model_dump_json(indent=1).encode(),
-                mode="create",
-            )
+            obstore.put(self._backend, _data_path(record), data)
+            obstore.put(self._backend, path, write(record), mode="create")
         except AlreadyExistsError:
-            winner = self.record(kind, fingerprint)
-            assert winner is not None, "records are never deleted while a sweep runs"
-            if winner.data.name != record.data.name:
-                obstore.delete(self._backend, self._data_path(record))
-            return winner
+            return self._winner(record)
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot write {self.uri}/{folder}: {_reason(error)}") from None
+            raise StoreError(
+                f"cannot write {self.uri}/{kind}/{fingerprint}: {address.reason(error)}"
+            ) from None
         return record
 
     def clear(self, prefix: str) -> None:
-        """Delete everything under a path that is no result's, such as a teacher's checkpoints."""
+        """Delete what lies under a path that is no result's, such as a teacher's checkpoints."""
+        self.delete(self._whole(prefix))
+
+    def get(self, path: str) -> str | None:
+        """A small text that is no result, such as a lock; None where there is none."""
+        data = self._read(path)
+        return None if data is None else data.decode()
+
+    def put(self, path: str, text: str, only_if_absent: bool = False) -> bool:
+        """Write such a text. Returns False where one stands there that shall be left alone."""
         try:
-            for batch in obstore.list(self._backend, prefix=prefix):
-                obstore.delete(self._backend, [entry["path"] for entry in batch])
-        except BaseError as error:
-            raise StoreError(f"cannot clear {self.uri}/{prefix}: {_reason(error)}") from None
+            obstore.put(
+                self._backend,
+                path,
+                text.encode(),
+                mode="create" if only_if_absent else "overwrite",
+            )
+        except AlreadyExistsError:
+            return False
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot write {self.uri}/{path}: {address.reason(error)}") from None
+        return True
 
-    def _data_path(self, record: Record) -> str:
-        return f"{record.kind}/{record.fingerprint}/{record.data.name}"
+    def _winner(self, loser: Record) -> Record:
+        """The record that stands, after removing the loser's data if it is not that record's."""
+        winner = self.record(loser.kind, loser.fingerprint)
+        if winner is None:
+            raise StoreError(
+                f"{self.uri}/{loser.kind}/{loser.fingerprint} was deleted while it was written; "
+                "run the same command again"
+            )
+        if winner.data.name != loser.data.name:
+            # What cannot be removed does no harm, and another loser with the same bytes may have
+            # been faster.
+            with suppress(BaseError, OSError):
+                obstore.delete(self._backend, _data_path(loser))
+        return winner
 
-    def _damaged(self, kind: str, fingerprint: str, what: str) -> StoreError:
-        return StoreError(
-            f"{self.uri}/{kind}/{fingerprint} is damaged: {what}. "
-            "Delete that folder and run the same command again to compute it anew"
-        )
-
-
-def _reason(error: Exception) -> str:
-    """First line of an obstore error: the rest is a dump of its internals."""
-    return str(error).partition("\n")[0]
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for library in LIBRARIES:
+    def _read(self, path: str) -> bytes | None:
+        """A whole file, or None where there is none."""
         try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found | {"cores": str(os.cpu_count())}
+            return bytes(obstore.get(self._backend, path).bytes())
+        except (BaseError, OSError) as error:
+            # Without its bucket a store is not empty, but absent.
+            if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
+                return None
+            raise StoreError(f"cannot read {self.uri}/{path}: {address.reason(error)}") from None
+
+
+def _data_path(record: Record) -> str:
+    return f"{record.kind}/{record.fingerprint}/{record.data.name}"
+
+
+if __name__ == "__main__":
+    from jobs.housekeeping import main
+
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""A store on each back-end: a folder, and an S3 server on loopback."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import obstore.store
+import pytest
+
+from jobs.store import Store
+
+BUCKET = "results"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "not-to-be-told"}
+
+
+def ask(method: str, url: str, body: bytes | None = None) -> int:
+    """The HTTP status of a request."""
+    headers = {"Content-Type": "text/plain"}
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def free_port() -> int:
+    """A port of loopback on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """The address of moto's S3 server, with one bucket; it keeps everything in memory."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            assert server.poll() is None, "moto's server has ended"
+            try:
+                assert ask("PUT", f"{address}/{BUCKET}") == 200
+                break
+            except urllib.error.URLError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server's address, with the environment that a user of MinIO has."""
+    for name in ("AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store on each back-end."""
+    if request.param == "file":
+        return Store(str(tmp_path / "a store"))
+    request.getfixturevalue("s3")
+    return Store(f"s3://{BUCKET}/{tmp_path.name}/a store")
+
+
+@pytest.fixture
+def backend(store: Store) -> obstore.store.ObjectStore:
+    """The store's files, for damage and for a look at what lies there."""
+    if store.uri.startswith("file:"):
+        return obstore.store.from_url(store.uri)
+    return obstore.store.from_url(store.uri, client_options={"allow_http": True})
