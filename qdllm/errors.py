@@ -31,6 +31,10 @@ class TrialError(QdllmError, RuntimeError):
     """A student trial that cannot go on, with the seed and epoch at which it stopped."""
 
 
+class TrackingError(QdllmError, OSError):
+    """Results that MLflow did not take. They are safe in the store."""
+
+
 def nearest(name: str, known: list[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, known, n=1)

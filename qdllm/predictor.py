@@ -51,6 +51,8 @@ class Predictor:
 
     def __call__(self, texts: Sequence[str]) -> Prediction:
         """Label any number of texts."""
+        if not texts:
+            return Prediction([], np.empty((0, len(self.classes)), np.float32))
         features_NH = torch.as_tensor(self.encoder(texts))
         probabilities_NC = torch.softmax(predict(self.student, features_NH)[0], -1).numpy()
         labels = [self.classes[index] for index in probabilities_NC.argmax(-1)]

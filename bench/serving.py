@@ -1,0 +1,85 @@
+"""`python -m bench.serving`: from texts to labels on one core, frozen encoder included."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Timing, alternate, machine, pin
+from qdllm import data, predictor
+from qdllm.fit import predict
+from qdllm.predictor import Predictor
+from qdllm.specs import CircuitSpec, EncoderSpec, StudentSpec, TaskSpec
+from qdllm.student import circuit_core, parameter_count
+
+TEXTS = 64
+"""Texts in one request."""
+WORDS = (7, 12, 25, 50)
+"""A headline, a post, a sentence of the sample corpus, a short paragraph."""
+CLASSES = ("business", "health", "science", "sport")
+SPEC = StudentSpec(
+    encoder=EncoderSpec(hidden_layers=(4, 6)), circuit=CircuitSpec(layers=11), seeds=(0,)
+)
+"""The ablation's largest student on its encoder."""
+
+
+def student() -> Predictor:
+    """A student with random parameters: a trained one answers as fast."""
+    core, features = circuit_core(SPEC.circuit, SPEC.angles), 768
+    parameters_P = np.random.default_rng(0).normal(
+        size=parameter_count(core, features, len(CLASSES))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        predictor.save(Path(folder), SPEC, CLASSES, features, parameters_P.astype(np.float32))
+        return Predictor(Path(folder))
+
+
+def texts_of(words: int) -> list[str]:
+    """Texts of that many words, cut from the sample corpus laid end to end."""
+    corpus = " ".join(data.load(TaskSpec()).texts).split()
+    return [" ".join(corpus[start : start + words]) for start in range(0, TEXTS * words, words)]
+
+
+def measure(serve: Predictor, words: int) -> dict[str, Timing]:
+    """Seconds for a request of many texts, for its two parts, and for a request of one text."""
+    texts = texts_of(words)
+    features_NH = torch.from_numpy(serve.encoder(texts))
+    return alternate(
+        {
+            "all": lambda: serve(texts),
+            "encoder": lambda: serve.encoder(texts),
+            "student": lambda: predict(serve.student, features_NH),
+            "one": lambda: serve(texts[:1]),
+        }
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__).parse_args()
+    pin()
+    console, serve = Console(), student()
+    about = machine()
+    console.print(f"{about['processor']}, one core; torch {about['versions']['torch']}")
+    table = Table(
+        "words", "texts a second", "slowest round", "encoder", "student", "one text alone"
+    )
+    for words in WORDS:
+        timings = measure(serve, words)
+        whole = timings["all"]
+        table.add_row(
+            str(words),
+            f"{TEXTS / whole.median:.0f}",
+            f"{TEXTS / whole.slowest:.0f}",
+            *(f"{timings[part].median / TEXTS * 1e3:.3f} ms" for part in ("encoder", "student")),
+            f"{timings['one'].median * 1e3:.1f} ms",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

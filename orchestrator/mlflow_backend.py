@@ -1,0 +1,72 @@
+"""MLflow's own end: reach it, translate its errors, and keep SQLite quick."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.remote import Away, Refused
+
+TOO_MANY_REQUESTS = 429
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a database or server that answers. Raises Away or Refused within seconds."""
+    with translated():
+        if not uri.startswith("http"):
+            # MLflow itself tries a database ten times, which takes it a hundred seconds.
+            try:
+                engine = create_engine(uri)
+            except (ImportError, ValueError) as error:
+                raise Refused(_reason(error)) from None
+            with engine.connect():
+                pass
+            engine.dispose()
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """MLflow's errors as Away, where the same call may succeed later, or else as Refused."""
+    try:
+        yield
+    except MlflowException as error:
+        status = error.get_http_status_code()
+        ours = 400 <= status < 500 and status != TOO_MANY_REQUESTS
+        raise (Refused if ours else Away)(_reason(error)) from None
+    except (OSError, SQLAlchemyError, sqlite3.Error) as error:
+        raise Away(_reason(error)) from None
+
+
+def analyze(uri: str) -> None:
+    """Let SQLite count its rows: without that it sorts runs by a metric in quadratic time."""
+    if uri.startswith("sqlite"):
+        engine = create_engine(uri)
+        with translated(), engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE")
+        engine.dispose()
+
+
+@event.listens_for(Engine, "connect")
+def _quicken(connection: Any, _: Any) -> None:
+    """Write-ahead logging: readers do not block the writer, and a commit waits for no disk.
+
+    Losing power can cost the last commits, which the next run writes again from the store, but
+    does not damage the database.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

