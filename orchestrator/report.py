@@ -1,151 +1,86 @@
-"""What a sweep found, as text: the plan before it, the table after it."""
+"""The command that shows a sweep again: `python -m orchestrator.report SWEEP`."""
 
+import argparse
+import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.console import Console
 
-from jobs.store import Record
-from orchestrator.console import duration
-from orchestrator.plan import Plan
-from orchestrator.results import OBJECTIVE, Result, axes, common
-from qdllm.intervals import Interval, interval
-
-ROWS = 10
+from jobs.store import Store
+from orchestrator import findings, page, tables
+from orchestrator.console import PLAIN_WIDTH
+from orchestrator.findings import Findings
+from qdllm.errors import ConfigError, QdllmError
 
 
-def plan_table(plan: Plan) -> Table:
-    """What is held and what would run, a line per kind of result."""
-    table = Table(title=f"sweep {plan.name}", title_justify="left")
-    for column, justify in (("result", "left"), ("held", "right"), ("to compute", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for kind, jobs in (
-        ("features", plan.features),
-        ("soft labels", plan.teachers),
-        ("classical references", plan.probes),
-        ("trials", plan.trials),
-    ):
-        held = sum(job.held for job in jobs)
-        table.add_row(kind, str(held), str(len(jobs) - held))
-    return table
-
-
-def trials_table(
-    order: Sequence[Result], champion: Result, probes: Sequence[Record], title: str, wide: bool
-) -> Table:
-    """The ten best trials, the champion if it is not among them, and the classical references.
-
-    `wide` adds agreement with the teacher and time per epoch, for which 80 columns are too few.
-    """
-    settings = axes([result.trial for result in order])
-    keys = list(next(iter(settings.values())))
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="python -m orchestrator.report",
+        description="Show what a sweep has found so far: its tables here, and a page with figures.",
     )
-    table.caption = (
-        f"± is the 95 % interval of the mean over {len(order[0].trial.spec.seeds)} seeds, "
-        "Student's t; ★ is the champion"
+    command.add_argument(
+        "sweep",
+        metavar="SWEEP",
+        help="its fingerprint, or the beginning of it; or its name, such as "
+        "ablation-sample-thematic, for the newest of that name",
     )
-    table.add_column("")
-    measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
-    headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
-    for heading in (*_short(keys), *headings):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in [*order[:ROWS], *([champion] if champion not in order[:ROWS] else [])]:
-        cells = [
-            f"{order.index(result) + 1}{' ★' if result is champion else ''}",
-            *(str(settings[result.trial.fingerprint][key]) for key in keys),
-            f"{result.parameters:,}",
-            *(plus_minus(result.over_seeds(measure)) for measure in measures),
-        ]
-        if wide:
-            cells.append(f"{result.record.summary['seconds_per_epoch']:.2f}")
-        table.add_row(*cells)
-    for record in probes:
-        beside = [result.trial for result in order if result.trial.made_from == record.made_from]
-        inputs = {
-            key: value
-            for key, value in (common(beside) if beside else {}).items()
-            if key.startswith(("encoder.", "teacher."))
-        }
-        for name, summary in record.summary.items():
-            told = inputs | {
-                f"{group}.{key}": value
-                for group in ("loss", "fit")
-                for key, value in summary.get(group, {}).items()
-            }
-            table.add_row(
-                name,
-                *(str(told.get(key, "")) for key in keys),
-                f"{summary['parameters']:,}",
-                *(_accuracy(summary[f"{split}.accuracy"]) for split in ("val", "test")),
+    command.add_argument(
+        "--home",
+        type=Path,
+        default=Path(".qdllm"),
+        metavar="DIR",
+        help="folder of the sweep; the page goes to its reports (default: %(default)s)",
+    )
+    command.add_argument(
+        "--store", metavar="URI", help="where the results are (default: the store in that folder)"
+    )
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit status: 0, 2 for input that cannot be used, or 1."""
+    options = parser().parse_args(arguments)
+    home: Path = options.home.expanduser().absolute()
+    try:
+        if options.store is None and not (home / "store").is_dir():
+            raise ConfigError(
+                f"there is no store in {home}; say with --home or --store where the sweep ran"
             )
-    return table
+        store = Store(options.store or str(home / "store"))
+        found = findings.findings(store, findings.find(store, options.sweep))
+        path = page.write(found, home / "reports")
+    except (QdllmError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    show(found)
+    print(path)
+    return 0
 
 
-def _short(keys: Sequence[str]) -> list[str]:
-    """Settings' last words, or their whole paths where those collide."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
+def show(found: Findings) -> None:
+    """Print what a sweep prints at its end."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    lines = [found.sweep.summary["texts"], *map(tables.teacher_line, found.teachers)]
+    if found.champion:
+        title = f"{len(found.order)} trials of {found.name}, by validation accuracy"
+        wide = console.width >= tables.WIDE
+        table = tables.trials_table(found.order, found.champion, found.probes, title, wide=wide)
+        lines += [table, tables.champion_line(found.champion, found.order[0])]
+        if found.evaluation:
+            opinion = tables.second_opinion_line(found.champion, found.evaluation)
+            lines.append(f"mindquantum: {opinion}")
+    else:
+        lines.append("no trial has finished, so there is no champion")
+    if found.missing:
+        n = len(found.missing)
+        lines.append(f"{n} trial has no result" if n == 1 else f"{n} trials have no result")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
 
 
-def teacher_line(record: Record) -> str:
-    """The teacher's own accuracy, which its students are measured against."""
-    spec, summary = record.spec, record.summary
-    return (
-        f"teacher {spec['model']}, LoRA rank {spec['rank']}: "
-        f"validation {summary['accuracy']['validation']:.4f}, "
-        f"test {summary['accuracy']['test']:.4f}"
-    )
-
-
-def curve_table(record: Record) -> Table:
-    """How a teacher's fine-tuning went, a line per epoch; ★ is the one that was kept."""
-    table = Table(title=f"teacher {record.spec['model']}", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("epoch", "train loss", "validation accuracy", "time"):
-        table.add_column(heading, justify="right")
-    for epoch, point in enumerate(record.summary["curve"], start=1):
-        table.add_row(
-            f"{epoch}{' ★' if epoch == record.summary['best_epoch'] else ''}",
-            f"{point['train.loss']:.4f}",
-            f"{point['val.accuracy']:.4f}",
-            duration(point["seconds"]),
-        )
-    return table
-
-
-def champion_line(champion: Result, best: Result) -> str:
-    """What the champion is, and why it and not the best."""
-    size = f"{champion.parameters:,} parameters"
-    if champion is best:
-        return f"champion: the best by validation, {size}"
-    behind = best.over_seeds(OBJECTIVE).mean - champion.over_seeds(OBJECTIVE).mean
-    return (
-        f"champion: {size}, the smallest within one standard error of the best "
-        f"({behind:.4f} behind it in validation)"
-    )
-
-
-def second_opinion_line(champion: Result, evaluation: Record) -> str:
-    """What another simulator says of the champion."""
-    found = interval(evaluation.summary["metrics"]["test.accuracy"])
-    ours = champion.over_seeds("test.accuracy")
-    return (
-        f"test {found.mean:.4f}, ours {ours.mean:.4f}; "
-        f"no ⟨Z⟩ differs by more than {evaluation.summary['largest_difference']:.1e}"
-    )
-
-
-def plus_minus(found: Interval) -> str:
-    """0.8825 ± 0.0031, or the mean alone where a single seed leaves the spread unknown."""
-    return f"{found.mean:.4f}" if found.n == 1 else f"{found.mean:.4f} ± {found.ci95:.4f}"
-
-
-def _accuracy(value: Any) -> str:
-    """One accuracy, or one per seed."""
-    return plus_minus(interval(value)) if isinstance(value, list) else f"{value:.4f}"
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,14 +1,20 @@
 """Finished trials, ranked by validation, and the one that a user should take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from jobs.store import Record
 from orchestrator.plan import Trial
 from qdllm.intervals import Interval, interval
 
 OBJECTIVE = "val.accuracy"
+ROUND_OFF = 1e-9
+"""Two accuracies that differ by less are the same: one text in a billion."""
+POWER = 0.8
+"""How often a test shall see a difference for us to call that difference detectable."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,36 @@ class Result:
         """Mean, spread and confidence interval of one of the record's metrics."""
         return interval(self.record.summary["metrics"][metric])
 
+    def objectives(self, names: Iterable[str]) -> list[float]:
+        """The values of a search's objectives, which are named as MLflow shows them."""
+        return [
+            self.over_seeds(name.removesuffix(".mean")).mean
+            if name.endswith(".mean")
+            else float(self.record.summary[name])
+            for name in names
+        ]
+
     @property
     def parameters(self) -> int:
         """Trainable parameters of one student."""
         return int(self.record.summary["parameters"])
+
+    @property
+    def best_seed(self) -> int:
+        """Position of the seed with the highest validation accuracy: the student that is served."""
+        accuracy = self.record.summary["metrics"][OBJECTIVE]
+        return int(accuracy.index(max(accuracy)))
+
+
+class Paired(NamedTuple):
+    """What a paired t-test over seeds says of two trials."""
+
+    difference: Interval
+    """First minus second, seed by seed."""
+    p: float
+    """Two-sided: how often equals would differ by as much."""
+    detectable: float
+    """The true difference that as many seeds, spread as much, would show four times in five."""
 
 
 def ranked(results: Sequence[Result]) -> list[Result]:
@@ -50,7 +82,31 @@ def champion(results: Sequence[Result]) -> Result:
     best = order[0].over_seeds(OBJECTIVE)
     margin = best.standard_error if best.n > 1 else 0.0
     near = [result for result in order if result.over_seeds(OBJECTIVE).mean >= best.mean - margin]
-    return min(near, key=lambda result: (result.parameters, order.index(result)))
+    # The first of the smallest, and `near` is in the order of the ranking.
+    return min(near, key=lambda result: result.parameters)
+
+
+def paired(first: Result, second: Result, metric: str = OBJECTIVE) -> Paired | None:
+    """Paired t-test of first − second over the seeds that both trials have.
+
+    None where nothing can be tested: with fewer than two such seeds, or where every seed differs
+    by the same.
+    """
+    a, b = (
+        dict(zip(each.trial.spec.seeds, each.record.summary["metrics"][metric], strict=True))
+        for each in (first, second)
+    )
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if len(differences) < 2 or max(differences) - min(differences) < ROUND_OFF:
+        return None
+    found = interval(differences)
+    freedom, error = found.n - 1, found.standard_error
+    return Paired(
+        found,
+        2 * float(stdtr(freedom, -abs(found.mean) / error)),
+        # Noncentrality at which Student's t passes the 5 % threshold as often as POWER asks.
+        float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 0.975))) * error,
+    )
 
 
 def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,8 @@ from rich.console import Console
 
 from jobs.store import DataFile, Record
 from orchestrator.plan import Trial
-from orchestrator.report import trials_table
 from orchestrator.results import Result, champion, ranked
+from orchestrator.tables import champion_line, label, spoken, told, trials_table
 from qdllm.specs import SCHEMA, StudentSpec
 
 
@@ -100,3 +100,48 @@ def test_axes_whose_last_words_collide_keep_their_paths():
         console.print(trials_table(ranked(results), results[0], [], "a title", wide=True))
     assert "teacher.lr" in captured.get()
     assert "fit.lr" in captured.get()
+
+
+def with_accuracies(layers: int, accuracies: list[float]) -> Result:
+    made = result(layers, 0.01, 0.5)
+    metrics = dict.fromkeys(("val.accuracy", "test.accuracy"), accuracies)
+    return Result(made.trial, record(f"{layers}", made.record.summary | {"metrics": metrics}))
+
+
+def test_champion_and_best_are_compared_seed_by_seed():
+    best = with_accuracies(11, [0.80, 0.82, 0.84, 0.81, 0.83])
+    smaller = with_accuracies(1, [0.79, 0.82, 0.84, 0.80, 0.84])
+    line = champion_line(smaller, best)
+    assert "8,072 parameters" in line
+    assert "(0.0020 behind it in validation)" in line
+    assert "best − champion, paired over 5 seeds: +0.0020 ± 0.0104, p = 0.62" in line
+    assert "with 5 seeds it sees a difference of 0.0141 four times in five" in line
+    assert champion_line(best, best) == "champion: the best by validation, 8,792 parameters"
+
+
+def test_a_certain_difference_is_not_printed_as_zero():
+    best = with_accuracies(11, [0.90, 0.911, 0.92, 0.93, 0.94])
+    smaller = with_accuracies(1, [0.10, 0.11, 0.12, 0.13, 0.14])
+    assert "p < 0.001" in champion_line(smaller, best)
+
+
+def test_where_seeds_leave_no_spread_the_line_says_so():
+    best, smaller = with_accuracies(11, [0.9] * 5), with_accuracies(1, [0.8] * 5)
+    assert "no test between the two" in champion_line(smaller, best)
+
+
+def test_settings_are_told_in_words():
+    settings = {
+        "loss.alpha": 0.0,
+        "teacher.lr": 1e-4,
+        "teacher.model": "hub/some-model",
+        "encoder.hidden_layers": [4, 6],
+        "fit.batch_size": 8,
+        "angles": "raw",
+    }
+    assert told(settings) == (
+        "guidance weight α 0, teacher's lr 0.0001, teacher some-model, "
+        "encoder's hidden layers 4, 6, batch size 8, angles raw"
+    )
+    assert spoken("circuit.qubits") == "qubits"
+    assert label(True) == "True"

@@ -1,15 +1,18 @@
 """Ranking and the champion's rule, on records made for the purpose."""
 
 import pytest
+from scipy import stats
 
 from jobs.store import DataFile, Record
 from orchestrator.plan import Trial
-from orchestrator.results import Result, axes, champion, ranked
+from orchestrator.results import Result, axes, champion, paired, ranked
 from qdllm.specs import SCHEMA, StudentSpec
 
 
-def result(name: str, accuracies: list[float], parameters: int) -> Result:
-    spec = StudentSpec.parse({"seeds": list(range(len(accuracies)))})
+def result(
+    name: str, accuracies: list[float], parameters: int, seeds: list[int] | None = None
+) -> Result:
+    spec = StudentSpec.parse({"seeds": seeds or list(range(len(accuracies)))})
     record = Record(
         schema_version=SCHEMA,
         kind="students",
@@ -67,3 +70,48 @@ def test_axes_are_the_settings_that_differ():
 
 def test_spread_is_over_seeds():
     assert BEST.over_seeds("val.accuracy").standard_error == pytest.approx(0.01155, abs=1e-5)
+
+
+FIRST = [0.881, 0.893, 0.875, 0.902, 0.888]
+SECOND = [0.879, 0.884, 0.880, 0.895, 0.879]
+
+
+def test_the_paired_test_is_scipys():
+    found = paired(result("a", FIRST, 1), result("b", SECOND, 1))
+    expected = stats.ttest_rel(FIRST, SECOND)
+    assert found is not None
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.difference.mean == pytest.approx(0.0044)
+    low, high = expected.confidence_interval(0.95)
+    assert found.difference.ci95 == pytest.approx((high - low) / 2)
+    assert found.difference.n == 5
+
+
+def test_a_detectable_difference_is_seen_four_times_in_five():
+    found = paired(result("a", FIRST, 1), result("b", SECOND, 1))
+    assert found is not None
+    threshold = stats.t.ppf(0.975, 4)
+    noncentrality = found.detectable / found.difference.standard_error
+    assert stats.nct.sf(threshold, 4, noncentrality) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_only_seeds_that_both_have_are_paired():
+    first = result("a", FIRST, 1, [0, 1, 2, 3, 4])
+    second = result("b", SECOND, 1, [9, 4, 3, 2, 1])
+    found = paired(first, second)
+    assert found is not None
+    expected = stats.ttest_rel(FIRST[1:], SECOND[:0:-1])
+    assert found.difference.n == 4
+    assert found.p == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [([0.9], [0.8]), ([0.9, 0.8], [0.8, 0.7]), ([0.9, 0.8], [0.9, 0.8])]
+)
+def test_without_spread_there_is_no_test(first, second):
+    assert paired(result("a", first, 1), result("b", second, 1)) is None
+
+
+def test_the_served_seed_is_the_best_by_validation():
+    assert BEST.best_seed == 2
+    assert NEAR.best_seed == 0
