@@ -1,4 +1,4 @@
-"""The end of a sweep: the table, the champion, and what to do with it."""
+"""The end of a sweep: the table, the champion, the report, and what to do with them."""
 
 import shlex
 import sys
@@ -8,78 +8,65 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
+import yaml
 
 from jobs import fingerprints
-from jobs.store import Record
-from orchestrator import report
+from jobs.fingerprints import EVALUATIONS, FEATURES, SOFT_LABELS, SWEEPS
+from jobs.store import Record, Store
+from orchestrator import findings, page, tables
 from orchestrator.console import Phase, duration
-from orchestrator.results import OBJECTIVE, Result, axes, champion, ranked
-from orchestrator.steps import Sweep, tracking_uri
-from orchestrator.tracking import Tracker
+from orchestrator.findings import Findings
+from orchestrator.results import OBJECTIVE, Result
+from orchestrator.steps import Sweep
+from orchestrator.tracking import Tracker, without_secrets
 from qdllm import predictor
 from qdllm.specs import EvaluationSpec
-
-WIDE = 110
-"""Columns that the table needs to show everything."""
 
 
 def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began: float) -> None:
     """Step 5: rank the students, register the champion, say where everything is.
 
-    `began`: when the sweep did, by the monotonic clock.
+    `began`: when the sweep did, by the monotonic clock. Raises TrackingError where MLflow lacks
+    something at the end.
     """
     show = sweep.terminal.print
-    settings = axes(sweep.plan.trials)
-    for fingerprint, reason in failures.items():
-        named = ", ".join(f"{key}={value}" for key, value in settings[fingerprint].items())
-        show(f"trial {fingerprint} failed ({named}): {reason}")
-    results = []
-    for trial in sweep.plan.trials:
-        record = sweep.store.record(trial.kind, trial.fingerprint)
-        if record is not None:
-            results.append(Result(trial, record))
-    if not results:
-        tracker.finish({}, failed=True)
+    record = sweep.store.record(SWEEPS, sweep.plan.name)
+    assert record is not None, "the walk has begun with it"
+    found = findings.findings(sweep.store, record, failures)
+    show(*tables.missing_lines(found.missing, found.settings))
+    if found.champion is None:
         show("no trial finished, so there is no champion")
+        tracker.finish({}, failed=True)
+        tracker.wait()
         return
-    order, chosen = ranked(results), champion(results)
-    probes = [sweep.store.record(job.kind, job.fingerprint) for job in sweep.plan.probes]
+    title = f"{len(found.order)} trials of grid {sweep.definition.name} on {sweep.dataset.name}"
+    wide = sweep.terminal.console.width >= tables.WIDE
     show(
-        report.trials_table(
-            order,
-            chosen,
-            [record for record in probes if record is not None],
-            f"{len(order)} trials of grid {sweep.definition.name} on {sweep.dataset.name}, "
-            "by validation accuracy",
-            wide=sweep.terminal.console.width >= WIDE,
-        )
+        tables.trials_table(
+            found.order, found.champion, found.probes, f"{title}, by validation accuracy", wide=wide
+        ),
+        tables.champion_line(found.champion, found.order[0]),
     )
-    show(report.champion_line(chosen, order[0]))
     with sweep.terminal.phase("mindquantum") as phase:
-        checked = second_opinion(sweep, chosen, phase)
-        phase.note = report.second_opinion_line(chosen, checked)
+        checked = second_opinion(sweep, found.champion, phase)
+        phase.note = tables.second_opinion_line(found.champion, checked)
     with sweep.terminal.phase("champion") as phase:
-        address = _register(sweep, tracker, chosen)
+        address = _register(sweep, tracker, found.champion, phase)
         phase.note = f"registered as {address}"
-    tracker.finish(
-        {
-            "champion.val.accuracy": chosen.over_seeds(OBJECTIVE).mean,
-            "champion.test.accuracy": chosen.over_seeds("test.accuracy").mean,
-            "champion.parameters": chosen.parameters,
-            "champion.mindquantum.largest_difference": checked.summary["largest_difference"],
-            "champion.mindquantum.test.accuracy": fmean(
-                checked.summary["metrics"]["test.accuracy"]
-            ),
-            "best.val.accuracy": order[0].over_seeds(OBJECTIVE).mean,
-            "trials": len(order),
-        },
-        failed=bool(failures),
-    )
+    with sweep.terminal.phase("report") as phase:
+        # Once more, since the evaluation is there only now.
+        path = page.write(findings.findings(sweep.store, record, failures), sweep.home / "reports")
+        _hand_over(sweep, tracker, path)
+        phase.note = str(path)
+    tracker.finish(_figures(found, checked), failed=bool(failures))
+    with sweep.terminal.phase("mlflow") as phase:
+        tracker.wait(phase.update)
+        phase.note = "everything is written"
     mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
-    uri = shlex.quote(tracking_uri(sweep.home))
+    uri = shlex.quote(without_secrets(tracker.uri))
+    served = tracker.uri.startswith("http")
     show(
-        f"look: {mlflow} ui --backend-store-uri {uri}",
+        f"look: {uri}" if served else f"look: {mlflow} ui --backend-store-uri {uri}",
         f"use:  MLFLOW_TRACKING_URI={uri} {mlflow} models predict -m {address} "
         "--env-manager local -t csv -i texts.csv",
         f"all of it took {duration(time.monotonic() - began)}; everything is in {sweep.home}",
@@ -90,7 +77,7 @@ def second_opinion(sweep: Sweep, chosen: Result, phase: Phase) -> Record:
     """Step 5: the champion on the test split once more, simulated by MindQuantum."""
     spec = EvaluationSpec(backend="mindquantum")
     key = fingerprints.of_evaluation(spec, chosen.trial.fingerprint)
-    record = sweep.store.record("evaluations", key)
+    record = sweep.store.record(EVALUATIONS, key)
     if record is None:
         from jobs import evaluate
 
@@ -101,22 +88,69 @@ def second_opinion(sweep: Sweep, chosen: Result, phase: Phase) -> Record:
             sweep.store,
             lambda _, done, total, note: phase.update(done, total, note),
         )
-        record = sweep.store.record("evaluations", key)
+        record = sweep.store.record(EVALUATIONS, key)
     assert record is not None, "the evaluation has just been published"
     return record
 
 
-def _register(sweep: Sweep, tracker: Tracker, chosen: Result) -> str:
+def lineage(store: Store, chosen: Result, texts: str) -> dict[str, str]:
+    """What a registered student was made of, as tags. `texts`: the digest of its texts."""
+    made_from = chosen.trial.made_from
+    taught = store.record(SOFT_LABELS, made_from["soft_labels"])
+    assert taught is not None, "the student was made from them"
+    return {
+        "qdllm.id": chosen.trial.fingerprint,
+        "qdllm.features": made_from["features"],
+        "qdllm.soft_labels": made_from["soft_labels"],
+        "qdllm.adapter": taught.made_from["adapter"],
+        "qdllm.texts": texts,
+        "qdllm.val.accuracy": f"{chosen.over_seeds(OBJECTIVE).mean:.4f}",
+    }
+
+
+def _register(sweep: Sweep, tracker: Tracker, chosen: Result, phase: Phase) -> str:
     """Register the champion's best seed by validation. Returns the model's address."""
-    record, tensors = sweep.store.load(chosen.trial.kind, chosen.trial.fingerprint)
-    accuracy = record.summary["metrics"][OBJECTIVE]
-    features, _ = sweep.store.load("features", chosen.trial.made_from["features"])
+    _, tensors = sweep.store.load(chosen.trial.kind, chosen.trial.fingerprint)
+    features = sweep.store.record(FEATURES, chosen.trial.made_from["features"])
+    assert features is not None, "the student was made from them"
     with tempfile.TemporaryDirectory() as folder:
         predictor.save(
             Path(folder),
             chosen.trial.spec,
             sweep.dataset.classes,
             features.summary["width"],
-            tensors["parameters"][int(np.argmax(accuracy))],
+            tensors["parameters"][chosen.best_seed],
         )
-        return tracker.register(f"qdllm-{sweep.name}", chosen, Path(folder))
+        return tracker.register(
+            f"qdllm-{sweep.name}",
+            Path(folder),
+            lineage(sweep.store, chosen, sweep.dataset.digest),
+            phase.update,
+        )
+
+
+def _hand_over(sweep: Sweep, tracker: Tracker, path: Path) -> None:
+    """Give MLflow the report, its pictures, the grid, and where the teachers came from."""
+    tracker.write_file(path.name, path.read_bytes())
+    for picture in sorted(path.with_suffix("").glob("*.png")):
+        tracker.write_file(f"figures/{picture.name}", picture.read_bytes())
+    asked = sweep.definition.model_dump(mode="json", exclude_unset=True)
+    tracker.write_file("grid.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
+    teachers = [sweep.store.record(SOFT_LABELS, job.fingerprint) for job in sweep.plan.teachers]
+    plain = {one.fingerprint: one.model_dump(mode="json") for one in teachers if one}
+    tracker.write_file("teachers.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def _figures(found: Findings, checked: Record) -> dict[str, float]:
+    """The sweep's own figures in MLflow."""
+    chosen = found.champion
+    assert chosen is not None, "a sweep without one has ended before"
+    return {
+        "champion.val.accuracy": chosen.over_seeds(OBJECTIVE).mean,
+        "champion.test.accuracy": chosen.over_seeds("test.accuracy").mean,
+        "champion.parameters": chosen.parameters,
+        "champion.mindquantum.largest_difference": checked.summary["largest_difference"],
+        "champion.mindquantum.test.accuracy": fmean(checked.summary["metrics"]["test.accuracy"]),
+        "best.val.accuracy": found.order[0].over_seeds(OBJECTIVE).mean,
+        "trials": len(found.order),
+    }

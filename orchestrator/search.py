@@ -1,87 +1,228 @@
-"""Ray Tune: run a list of student trials, each one process with all its seeds."""
+"""Ray Tune: student trials, each one process with all its seeds, by list or as a search asks."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import Searcher
 
 from jobs import student
 from jobs.store import Store
+from orchestrator.grid import Grid
 from orchestrator.plan import Trial
+from orchestrator.results import Result
+from orchestrator.space import Search, at, point
+from orchestrator.suggestions import Suggestions
+from qdllm.errors import StoreError, TrialError
+from qdllm.specs import fingerprint
+
+RETRIES = 2
+"""How often a trial whose worker died is started anew."""
+REPEATS = 200
+"""A sampler that names so many known points, one after another, has run out of new ones."""
 
 
-def run_list(
-    trials: Sequence[Trial],
-    arrays: Mapping[str, np.ndarray],
-    store: Store,
-    *,
-    folder: Path,
-    on_done: Callable[[Trial], None],
-    on_error: Callable[[Trial, str], None],
+@dataclass(frozen=True)
+class Runner:
+    """What all trials of a sweep share."""
+
+    definition: Grid
+    arrays: Mapping[str, np.ndarray]
+    """What `jobs.student.gather` gave; Ray's object store holds it once per node."""
+    store: Store
+    folder: Path
+    """Tune's own state goes to a folder in it that is gone afterwards: the store is the truth."""
+    ended: Callable[[Trial, Mapping[str, Any]], None]
+    """Called in the driver when a trial ended by itself, or was stopped, with its last report."""
+    failed: Callable[[Trial, str], None]
+    """Called in the driver when a trial's worker failed for good, with the reason."""
+
+
+def run_list(runner: Runner, trials: Sequence[Trial]) -> None:
+    """Run every trial once, as many at a time as there is room for."""
+    by_name = {trial.fingerprint: trial for trial in trials}
+    names = {"trial": tune.grid_search(list(by_name))}
+    _run(runner, lambda config: by_name[config["trial"]], names)
+
+
+def run_search(
+    runner: Runner, search: Search, base: Trial, past: Sequence[Result], count: int
 ) -> None:
-    """Run every trial once, as many at a time as there are CPUs.
+    """Run `count` new trials where the search's sampler wants them.
 
-    Tune's own state goes to a folder inside `folder` that is gone afterwards: the store is the
-    truth. The arrays go to Ray's object store, which all trials of a node share without copying.
-    `on_done(trial)` follows a trial's record; `on_error(trial, reason)` follows a failure, which
-    leaves the other trials alone. Both are called in the driver.
+    `base`: the spec that the search varies, under the fingerprints of its features and soft labels.
+    `past`: the results that lie in the search's space.
     """
-    trials_by_name = {trial.fingerprint: trial for trial in trials}
+
+    def trial_of(config: Mapping[str, Any]) -> Trial:
+        spec = at(base.spec, config["point"])
+        name = fingerprint(spec, **base.made_from)
+        return Trial(base.kind, name, spec, base.made_from, False)
+
+    searcher = _Asking(search, past, trial_of, runner.store)
+    _run(runner, trial_of, {}, searcher, count)
+
+
+def _run(
+    runner: Runner,
+    trial_of: Callable[[Mapping[str, Any]], Trial],
+    space: dict[str, Any],
+    searcher: Searcher | None = None,
+    samples: int = 1,
+) -> None:
+    """`trial_of(config)`: the trial that Tune's config means, in the driver and in the workers."""
+    held = runner.definition.resources
     trainable = tune.with_parameters(
-        _train, trials=trials_by_name, arrays=dict(arrays), store=store.uri
+        _train, trial_of=trial_of, arrays=dict(runner.arrays), store=runner.store.uri
     )
-    with tempfile.TemporaryDirectory(prefix="tune-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix="tune-", dir=runner.folder) as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1}),
-            param_space={"trial": tune.grid_search(list(trials_by_name))},
-            tune_config=tune.TuneConfig(reuse_actors=True),
+            tune.with_resources(trainable, {"cpu": held.cpu, "gpu": held.gpu}),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_scheduler(runner.definition),
+                num_samples=samples,
+                # Without a number, Tune asks a sampler for one trial at a time.
+                max_concurrent_trials=_room(held.cpu, held.gpu) if searcher else None,
+                reuse_actors=True,
+            ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
-                callbacks=[_Callbacks(trials_by_name, on_done, on_error)],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[_Callbacks(trial_of, runner)],
                 verbose=0,
             ),
         ).fit()
 
 
 def _train(
-    config: dict[str, str],
-    trials: Mapping[str, Trial],
+    config: Mapping[str, Any],
+    trial_of: Callable[[Mapping[str, Any]], Trial],
     arrays: Mapping[str, np.ndarray],
     store: str,
 ) -> None:
-    trial = trials[config["trial"]]
-    student.run(
-        trial.spec,
-        trial.fingerprint,
-        trial.made_from,
-        arrays,
-        Store(store),
-        report=lambda epoch, means: tune.report({"epoch": epoch, **means}),
-    )
+    trial = trial_of(config)
+
+    def report(epoch: int, means: Mapping[str, float]) -> None:
+        # The last epoch is told when its result is published: a scheduler could end it before.
+        if epoch < trial.spec.fit.epochs:
+            tune.report({"epoch": epoch, **means})
+
+    try:
+        student.run(
+            trial.spec, trial.fingerprint, trial.made_from, arrays, Store(store), report=report
+        )
+    except TrialError as error:
+        # Returned, not raised: it would go wrong again, and Tune would try it again.
+        tune.report({"failed": str(error)})
 
 
-class _Callbacks(tune.Callback):
-    """Tells the driver of trials that ended. Ray's own signatures."""
+def _scheduler(definition: Grid) -> TrialScheduler | None:
+    """What ends unpromising trials early, by the search's objective or validation accuracy."""
+    objectives = definition.search.objectives if definition.search else {}
+    metric, direction = next(iter(objectives.items()), ("val.accuracy.mean", "maximize"))
+    shared: dict[str, Any] = {
+        "time_attr": "epoch",
+        "metric": metric.removesuffix(".mean"),
+        "mode": direction[:3],
+    }
+    if definition.scheduler == "asha":
+        # No trial reaches max_t: the last epoch is for student.run to publish.
+        return AsyncHyperBandScheduler(max_t=10**6, grace_period=2, reduction_factor=3, **shared)
+    if definition.scheduler == "median":
+        return MedianStoppingRule(grace_period=2, min_samples_required=5, **shared)
+    return None
+
+
+def _room(cpu: float, gpu: float) -> int:
+    """How many trials can run at once."""
+    import ray
+
+    total = ray.cluster_resources()
+    places = [total.get("CPU", 0) / cpu]
+    if gpu:
+        places.append(total.get("GPU", 0) / gpu)
+    return max(1, int(min(places)))
+
+
+class _Asking(Searcher):
+    """Tune's side of a search: asks for points, tells what the store says came of them."""
 
     def __init__(
         self,
-        trials: Mapping[str, Trial],
-        on_done: Callable[[Trial], None],
-        on_error: Callable[[Trial, str], None],
+        search: Search,
+        past: Sequence[Result],
+        trial_of: Callable[[Mapping[str, Any]], Trial],
+        store: Store,
     ) -> None:
-        self._trials, self._on_done, self._on_error = trials, on_done, on_error
+        super().__init__()
+        self._search, self._trial_of, self._store = search, trial_of, store
+        self._values = {one.trial.fingerprint: one.objectives(search.objectives) for one in past}
+        self._suggestions = Suggestions(
+            search,
+            [(point(search, one.trial.spec), self._values[one.trial.fingerprint]) for one in past],
+        )
+        self._running: dict[str, tuple[int, Trial]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """A point that nobody has tried; its own end where the sampler finds no more of them."""
+        running = {trial.fingerprint for _, trial in self._running.values()}
+        for _ in range(REPEATS):
+            number, suggested = self._suggestions.ask()
+            trial = self._trial_of({"point": suggested})
+            if trial.fingerprint not in self._values.keys() | running:
+                self._running[trial_id] = number, trial
+                return {"point": suggested}
+            self._suggestions.tell(number, self._values.get(trial.fingerprint))
+        return str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell what it is worth by its record; one without a record has failed or was stopped."""
+        number, trial = self._running.pop(trial_id)
+        values = None
+        # A store that is away for a while costs the sampler this one point.
+        with suppress(StoreError):
+            record = None if error else self._store.record(trial.kind, trial.fingerprint)
+            if record:
+                values = Result(trial, record).objectives(self._search.objectives)
+                self._values[trial.fingerprint] = values
+        self._suggestions.tell(number, values)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: no sweep is ever restored from Tune's state."""
+
+
+class _Callbacks(tune.Callback):
+    """Tells the runner's owner of trials that ended. Ray's own signatures."""
+
+    def __init__(self, trial_of: Callable[[Mapping[str, Any]], Trial], runner: Runner) -> None:
+        self._trial_of, self._runner = trial_of, runner
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune saves its callbacks, and no sweep is ever restored from Tune's state."""
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._on_done(self._trials[trial.config["trial"]])
+        self._runner.ended(self._trial_of(trial.config), trial.last_result or {})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
-        reason = lines[-1].removeprefix("qdllm.errors.")
-        self._on_error(self._trials[trial.config["trial"]], reason)
+        text = Path(trial.error_file).read_text(encoding="utf-8")
+        self._runner.failed(self._trial_of(trial.config), _reason(text))
+
+
+def _reason(text: str) -> str:
+    """What ended a trial, out of Ray's account of it."""
+    if "OutOfMemoryError" in text or "out of memory" in text.lower():
+        return f"out of memory, {RETRIES + 1} times; give trials more cores (resources.cpu)"
+    if "ActorDiedError" in text or "WorkerCrashedError" in text:
+        return f"its worker died, {RETRIES + 1} times; see the log"
+    return text.strip().splitlines()[-1].removeprefix("qdllm.errors.")

@@ -1,20 +1,22 @@
 """The steps of a sweep, in their order. Each computes what its plan lacks, and nothing else."""
 
 from collections import Counter
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.store import Store
-from orchestrator import report
+from jobs.fingerprints import SOFT_LABELS
+from jobs.store import Record, Store
+from orchestrator import tables
 from orchestrator.console import Terminal
 from orchestrator.grid import Grid
-from orchestrator.plan import Plan, Trial
-from orchestrator.results import Result, axes, common
+from orchestrator.plan import Job, Plan
+from orchestrator.results import common
 from qdllm import data
 from qdllm.data import Dataset
-from qdllm.errors import TeacherError
-from qdllm.specs import TaskSpec
+from qdllm.errors import ConfigError, QdllmError, TeacherError
+from qdllm.specs import TaskSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from orchestrator.tracking import Tracker
@@ -36,6 +38,10 @@ class Sweep:
     plan: Plan
     home: Path
     terminal: Terminal
+    connect: Callable[[], object]
+    """Starts Ray unless it runs: only a sweep that lacks something needs it."""
+    tracking: str
+    """MLflow's address."""
 
     @property
     def name(self) -> str:
@@ -45,7 +51,7 @@ class Sweep:
     @property
     def task(self) -> TaskSpec:
         """The one task of all trials."""
-        return self.plan.trials[0].spec.task
+        return (self.plan.trials or self.plan.bases)[0].spec.task
 
 
 def load_texts(task: TaskSpec, terminal: Terminal) -> Dataset:
@@ -63,55 +69,77 @@ def encode_texts(sweep: Sweep) -> None:
 
     for job in sweep.plan.features:
         if not job.held:
+            sweep.connect()
             with sweep.terminal.phase("features") as phase:
                 cluster.run(features.run, sweep.task, job.spec, sweep.store, phase=phase)
 
 
-def train_teachers(sweep: Sweep) -> None:
-    """Step 2: the teacher's soft labels."""
+def train_teachers(sweep: Sweep) -> dict[str, str]:
+    """Steps 2 and 3: the soft labels, and whether each teacher has earned its students.
+
+    Returns why teachers give none, by fingerprint. Where there is none left, raises the first one's
+    ConfigError or TeacherError.
+    """
+    floor = _floor(sweep)
+    lacking: dict[str, QdllmError] = {}
+    for job in sweep.plan.teachers:
+        try:
+            if not job.held:
+                _train_teacher(sweep, job)
+            record = sweep.store.record(SOFT_LABELS, job.fingerprint)
+            assert record is not None, "a teacher that failed has raised"
+            if record.summary["accuracy"]["validation"] < floor:
+                sweep.terminal.print(tables.curve_table(record))
+                raise _below(record, floor)
+            sweep.terminal.print(tables.teacher_line(record))
+        except (ConfigError, TeacherError) as error:
+            lacking[job.fingerprint] = error
+            if len(sweep.plan.teachers) > 1:
+                sweep.terminal.print(f"teacher {job.spec.model} gives no soft labels: {error}")
+    if len(lacking) == len(sweep.plan.teachers):
+        raise next(iter(lacking.values()))
+    return {name: str(error) for name, error in lacking.items()}
+
+
+def _train_teacher(sweep: Sweep, job: Job[TeacherSpec]) -> None:
     from jobs import teacher
     from orchestrator import cluster
 
-    for job in sweep.plan.teachers:
-        if not job.held:
-            config = {
-                "task": sweep.task.model_dump(mode="json"),
-                "teacher": job.spec.model_dump(mode="json"),
-                "store": sweep.store.uri,
-            }
-            with sweep.terminal.phase("teacher") as phase:
-                cluster.train(
-                    teacher.train_loop,
-                    config,
-                    name=job.fingerprint,
-                    workers=sweep.definition.teacher_workers,
-                    phase=phase,
-                )
-                phase.note = "soft labels published"
-            # Its result is published, so its checkpoints only take room.
-            sweep.store.clear(f"checkpoints/{job.fingerprint}")
+    sweep.connect()
+    config = {
+        "task": sweep.task.model_dump(mode="json"),
+        "teacher": job.spec.model_dump(mode="json"),
+        "store": sweep.store.uri,
+    }
+    with sweep.terminal.phase("teacher") as phase:
+        cluster.train(
+            teacher.train_loop,
+            config,
+            name=job.fingerprint,
+            workers=sweep.definition.teacher_workers,
+            phase=phase,
+        )
+        phase.note = f"soft labels of {job.spec.model} published"
+    # Its result is published, so its checkpoints only take room.
+    sweep.store.clear(f"checkpoints/{job.fingerprint}")
 
 
-def check_teachers(sweep: Sweep) -> None:
-    """Step 3: raise TeacherError where a teacher's validation accuracy is below the floor."""
+def _floor(sweep: Sweep) -> float:
+    """The validation accuracy that a teacher must reach."""
+    if sweep.definition.teacher_floor is not None:
+        return sweep.definition.teacher_floor
     labels_N = sweep.dataset.validation.labels_N
     majority = max(Counter(labels_N.tolist()).values()) / len(labels_N)
-    floor = sweep.definition.teacher_floor
-    if floor is None:
-        floor = majority + min(TEACHER_MARGIN, (1 - majority) / 2)
-    for job in sweep.plan.teachers:
-        record = sweep.store.record("soft-labels", job.fingerprint)
-        assert record is not None, "a teacher that failed has raised"
-        accuracy = record.summary["accuracy"]["validation"]
-        if accuracy < floor:
-            sweep.terminal.print(report.curve_table(record))
-            raise TeacherError(
-                f"the teacher reaches {accuracy:.4f} in validation, below the floor of "
-                f"{floor:.4f}, so no student is trained; train it longer (--set "
-                "teacher.epochs=…), change its learning rate (--set teacher.lr=…), or lower "
-                "teacher_floor in the grid file"
-            )
-        sweep.terminal.print(report.teacher_line(record))
+    return majority + min(TEACHER_MARGIN, (1 - majority) / 2)
+
+
+def _below(record: Record, floor: float) -> TeacherError:
+    return TeacherError(
+        f"the teacher reaches {record.summary['accuracy']['validation']:.4f} in validation, below "
+        f"the floor of {floor:.4f}, so no student is trained; train it longer (--set "
+        "teacher.epochs=…), change its learning rate (--set teacher.lr=…), or lower teacher_floor "
+        "in the grid file"
+    )
 
 
 def open_tracker(sweep: Sweep) -> "Tracker":
@@ -120,29 +148,27 @@ def open_tracker(sweep: Sweep) -> "Tracker":
         from orchestrator.tracking import Tracker
 
         phase.note = f"experiment {sweep.name}"
-        return Tracker(
-            tracking_uri(sweep.home),
+        tracker = Tracker(
+            sweep.tracking,
             sweep.home / "artifacts",
             sweep.name,
             sweep.plan.name,
             {"grid": sweep.definition.name, "texts": sweep.dataset.digest}
-            | common(sweep.plan.trials),
+            | common(sweep.plan.trials or sweep.plan.bases),
         )
+        tracker.ready()
+        return tracker
 
 
-def tracking_uri(home: Path) -> str:
-    """MLflow's database of a home folder."""
-    return f"sqlite:///{home / 'mlflow.db'}"
-
-
-def fit_references(sweep: Sweep) -> None:
+def fit_references(sweep: Sweep, lacking: Container[str]) -> None:
     """Step 4: the classical references that stand beside the students."""
     for job in sweep.plan.probes:
-        if not job.held:
+        if not job.held and job.made_from["soft_labels"] not in lacking:
             from jobs import probe
             from jobs.student import gather
             from orchestrator import cluster
 
+            sweep.connect()
             arrays = gather(sweep.store, **job.made_from, dataset=sweep.dataset)
             with sweep.terminal.phase("references") as phase:
                 cluster.run(
@@ -154,59 +180,3 @@ def fit_references(sweep: Sweep) -> None:
                     sweep.store,
                     phase=phase,
                 )
-
-
-def train_students(sweep: Sweep, tracker: "Tracker") -> dict[str, str]:
-    """Step 4: the students. Returns the reason of each trial that failed, by fingerprint."""
-    settings = axes(sweep.plan.trials)
-    failures: dict[str, str] = {}
-    groups: dict[tuple[str, str], list[Trial]] = {}
-
-    def done(trial: Trial) -> None:
-        if tracker.finished(trial.fingerprint):
-            return
-        record, tensors = sweep.store.load(trial.kind, trial.fingerprint)
-        tracker.write_trial(Result(trial, record), settings[trial.fingerprint], tensors)
-
-    for trial in sweep.plan.trials:
-        if trial.held:
-            done(trial)
-        else:
-            key = trial.made_from["features"], trial.made_from["soft_labels"]
-            groups.setdefault(key, []).append(trial)
-    if not groups:
-        return failures
-
-    from jobs.student import gather
-    from orchestrator import search
-
-    missing = sum(len(trials) for trials in groups.values())
-    with sweep.terminal.phase("students", missing) as phase:
-
-        def advance() -> None:
-            note = f"{missing} trials" + (f", {len(failures)} failed" if failures else "")
-            phase.update(phase.done + 1, note=note)
-
-        def trained(trial: Trial) -> None:
-            done(trial)
-            advance()
-
-        def failed(trial: Trial, reason: str) -> None:
-            failures[trial.fingerprint] = reason
-            tracker.write_failure(trial.fingerprint, settings[trial.fingerprint], reason)
-            advance()
-
-        for (features, soft_labels), trials in groups.items():
-            search.run_list(
-                trials,
-                gather(sweep.store, features, soft_labels, sweep.dataset),
-                sweep.store,
-                folder=sweep.home,
-                on_done=trained,
-                on_error=failed,
-            )
-        for trial in sweep.plan.trials:
-            known = trial.fingerprint in failures or tracker.finished(trial.fingerprint)
-            if not known:
-                failed(trial, "it ended without a result or a reason; see the log")
-    return failures

@@ -1,16 +1,21 @@
 """`python -m orchestrator.sweep`: teacher, soft labels, students, champion, in one command."""
 
 import argparse
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from jobs.store import Store
-from orchestrator import grid, report, steps
+from orchestrator import findings, grid, steps, tables
 from orchestrator.console import Terminal
-from orchestrator.plan import plan
+from orchestrator.past import in_space
+from orchestrator.plan import Plan, plan
+from orchestrator.space import Search
 from qdllm.errors import ConfigError, QdllmError
 from qdllm.models import KNOWN
 
@@ -61,6 +66,14 @@ def parser() -> argparse.ArgumentParser:
         help="change a setting or an axis of the grid, such as fit.epochs=20",
     )
     command.add_argument(
+        "--tracking",
+        metavar="URI",
+        help="MLflow's server or database (default: HOME/mlflow.db)",
+    )
+    command.add_argument(
+        "--trials", type=int, metavar="N", help="how many trials a search has in all"
+    )
+    command.add_argument(
         "--dry-run", action="store_true", help="show what is held and what would run, and stop"
     )
     return command
@@ -83,47 +96,81 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    """The walk. Returns 0, or 1 if a trial failed.
+    """Read the grid, name every result of each task, and walk through the tasks one by one.
 
-    1. Read the grid and the texts; name every result, and ask the store which ones it holds.
-    2. Encode the texts and train the teacher.
-    3. Stop here if the teacher has not earned its students.
-    4. Train the students, and the classical references beside them.
-    5. Rank the students, and register the champion.
-
-    Ray starts for steps 2 and 4, and only if something is missing. What takes seconds to import is
-    imported where it is needed.
+    Returns 0, or 1 if a trial failed. What takes seconds to import is imported where it is needed.
     """
     began = time.monotonic()
     definition = grid.override(grid.load(options.grid), options.set)
+    if options.trials is not None:
+        definition = grid.override(definition, [f"search.trials={options.trials}"])
     definition = grid.on(definition, options.task, options.data, options.teacher)
-    specs = grid.specs(definition)
+    tasks = grid.by_task(grid.specs(definition))
     home: Path = options.home.expanduser().absolute()
     store = Store(options.store or str(home / "store"))
+    tracking = options.tracking or f"sqlite:///{home / 'mlflow.db'}"
     with ExitStack() as stack:
         log = home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
         terminal = stack.enter_context(Terminal(None if options.dry_run else log))
-        dataset = steps.load_texts(specs[0].task, terminal)
-        this = steps.Sweep(definition, dataset, store, plan(specs, dataset, store), home, terminal)
-        terminal.print(dataset.describe())
-        terminal.print(report.plan_table(this.plan))
-        if options.dry_run:
-            return 0
-        from orchestrator import conclude
 
-        tracker = steps.open_tracker(this)
-        stack.push(tracker.close)
-        if this.plan.missing:
+        @cache
+        def connect() -> None:
             from orchestrator import cluster
 
             stack.enter_context(cluster.connect())
-            steps.encode_texts(this)
-            steps.train_teachers(this)
-        steps.check_teachers(this)
-        steps.fit_references(this)
-        failures = steps.train_students(this, tracker)
+
+        sweeps = []
+        for task, specs in tasks.items():
+            dataset = steps.load_texts(task, terminal)
+            planned = plan(specs, dataset, store, definition.search, definition.scheduler)
+            sweeps.append(
+                steps.Sweep(definition, dataset, store, planned, home, terminal, connect, tracking)
+            )
+            terminal.print(dataset.describe())
+            terminal.print(tables.plan_table(planned, _searched(definition.search, planned, store)))
+        if options.dry_run:
+            return 0
+        # A second Ctrl-C ends at once, whatever is being put away.
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+        signal.signal(signal.SIGINT, _interrupt)
+        return max(walk(this, began) for this in sweeps)
+
+
+def walk(this: steps.Sweep, began: float) -> int:
+    """The walk through one task. Returns 0, or 1 if a trial failed. `began`: by time.monotonic.
+
+    1. Hold the sweep, so that nobody else runs it, and write down what it asks.
+    2. Encode the texts and train the teachers.
+    3. Stop here if no teacher has earned its students.
+    4. Train the students, and the classical references beside them.
+    5. Rank the students, and register the champion.
+    """
+    from orchestrator import conclude, lock, students
+
+    with ExitStack() as stack:
+        stack.enter_context(lock.held(this.store, this.plan.name))
+        findings.publish_sweep(this.store, this.definition, this.plan, this.dataset)
+        tracker = steps.open_tracker(this)
+        stack.push(tracker.close)
+        steps.encode_texts(this)
+        lacking = steps.train_teachers(this)
+        this, failures = students.train(this, tracker, lacking)
+        steps.fit_references(this, lacking)
         conclude.conclude(this, tracker, failures, began)
     return 1 if failures else 0
+
+
+def _searched(search: Search | None, planned: Plan, store: Store) -> tuple[int, int] | None:
+    """Of a search's trials, how many the store holds and how many are to be tried."""
+    if search is None:
+        return None
+    held = [len(in_space(store, search, base)) for base in planned.bases]
+    return sum(held), sum(max(0, search.trials - count) for count in held)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

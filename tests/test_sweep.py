@@ -109,9 +109,13 @@ def test_chatter_stays_in_the_log(swept):
 
 
 def test_everything_lies_in_the_home(swept):
-    found = {path.name for path in swept[0].iterdir()}
-    assert found == {"store", "mlflow.db", "artifacts", "logs"}
+    # While this test's own client reads the database, SQLite keeps files beside it.
+    found = {path.name.partition("-")[0] for path in swept[0].iterdir()}
+    assert found == {"store", "mlflow.db", "artifacts", "logs", "reports"}
     assert not list((swept[0] / "store").glob("checkpoints/*"))
+    assert not list((swept[0] / "store").glob("locks/*"))
+    (page,) = (swept[0] / "reports").glob("*.html")
+    assert "kitchen" in page.read_text(encoding="utf-8")
 
 
 def test_the_store_holds_every_result(swept):
@@ -191,10 +195,10 @@ def test_a_dry_run_shows_what_an_added_value_would_cost(swept, texts):
 def test_a_trial_that_fails_is_reported_and_does_not_stop_the_others(swept, texts, client):
     done = sweep(swept[0], "--task", str(texts), "--set", "fit.lr=[0.01, 1.0e+38]")
     assert done.returncode == 1, done.stdout + done.stderr
-    failures = re.findall(r"trial [0-9a-f]{16} failed \(([^)]*)\): (.*)", done.stdout)
+    failures = re.findall(r"trial [0-9a-f]{16} \(([^)]*)\): (.*)", done.stdout)
     assert len(failures) == 2
-    assert all("fit.lr=1e+38" in axes for axes, _ in failures)
-    assert all("TrialError" in reason for _, reason in failures)
+    assert all("learning rate 1e+38" in axes for axes, _ in failures)
+    assert all("diverged in epoch 1" in reason for _, reason in failures)
     assert len(table(done.stdout)) == 4
     failed = [run for run in runs(client) if run.info.status == "FAILED"]
     reasons = [run.data.tags["qdllm.failure"] for run in failed if "qdllm.failure" in run.data.tags]
@@ -208,6 +212,7 @@ def test_a_teacher_below_the_floor_stops_the_sweep(swept, texts, tmp_path):
     done = sweep(swept[0], "--grid", str(grid), "--task", str(texts), "--set", "teacher.lr=1.0e-9")
     assert done.returncode == 1
     assert "below the floor of 1.0000, so no student is trained" in done.stderr
+    assert re.search(r"epoch +train loss +validation accuracy +time", done.stdout)
     assert "Traceback" not in done.stderr
 
 
@@ -246,3 +251,27 @@ def test_an_interrupted_sweep_keeps_what_is_done_and_goes_on(swept, texts, clien
     assert int(held[1]) == len(kept)
     assert len(table(done.stdout)) == 4 + 2
     assert {run.info.status for run in runs(client)} <= {"FINISHED", "FAILED"}
+
+
+def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path):
+    """Its past is the fixture's sweep; more trials later run only the new ones."""
+    path = tmp_path / "near.yaml"
+    path.write_text(
+        "base: {encoder: {hidden_layers: [4, 6]}, fit: {epochs: 2, batch_size: 64, lr: 0.01},\n"
+        "       teacher: {epochs: 2}, seeds: [0, 1]}\n"
+        "search: {space: {circuit.layers: {low: 1, high: 2}, loss.alpha: {low: 0, high: 1}},\n"
+        "         objectives: {val.accuracy.mean: maximize, parameters: minimize}, trials: 4}\n"
+    )
+    store = Store(str(swept[0] / "store"))
+    before = store.fingerprints("students")
+    arguments = ["-m", "orchestrator.sweep", "--grid", str(path), "--task", str(texts)]
+    for trials, new in ((4, 2), (5, 3)):
+        command = [sys.executable, *arguments, "--home", str(swept[0]), "--trials", str(trials)]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        held = 2 if trials == 4 else 4
+        assert re.search(rf"trials of the search +│ +{held} │ +{trials - held} │", done.stdout)
+        assert len(store.fingerprints("students") - before) == new
+        assert f"{trials} trials of grid near on notes" in done.stdout

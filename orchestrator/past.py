@@ -1,0 +1,52 @@
+"""What the store knows of a search: every result in its space, whichever sweep made it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from jobs.fingerprints import PROBES, STUDENTS
+from jobs.store import Store
+from orchestrator.plan import Job, Trial, probe_jobs
+from orchestrator.results import Result, ranked
+from orchestrator.space import Search, at, inside, point
+from qdllm.specs import ProbeSpec, StudentSpec, fingerprint
+
+READERS = 32
+"""Records read at once: an object store answers each in tens of milliseconds."""
+COMPARED = 10
+"""After a search, its classical head is fitted in the ways of so many of the best trials."""
+
+T = TypeVar("T")
+
+
+def in_space(store: Store, search: Search, base: Trial) -> list[Result]:
+    """All results that lie in a search's space around its base, ordered by fingerprint."""
+
+    def result(name: str) -> Result | None:
+        record = store.record(STUDENTS, name)
+        if record is None or record.made_from != base.made_from:
+            return None
+        spec = StudentSpec.parse(record.spec)
+        near = at(base.spec, point(search, spec))
+        if not inside(search, spec) or fingerprint(near, **base.made_from) != name:
+            return None
+        return Result(Trial(STUDENTS, name, spec, record.made_from, True), record)
+
+    return read_all(result, sorted(store.fingerprints(STUDENTS)))
+
+
+def references(store: Store, tried: Sequence[Result]) -> tuple[Job[ProbeSpec], ...]:
+    """The classical references beside a search's trials, fitted in the ways of its best ones."""
+    groups: dict[tuple[str, str], list[StudentSpec]] = {}
+    for one in ranked(tried):
+        made_from = one.trial.made_from
+        members = groups.setdefault((made_from["features"], made_from["soft_labels"]), [])
+        if len(members) < COMPARED:
+            members.append(one.trial.spec)
+    return probe_jobs(groups, store.fingerprints(PROBES))
+
+
+def read_all(read: Callable[[str], T | None], names: Iterable[str]) -> list[T]:
+    """What `read` finds under each name, in their order, many at a time."""
+    with ThreadPoolExecutor(READERS) as readers:
+        return [one for one in readers.map(read, names) if one is not None]
