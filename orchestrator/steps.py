@@ -156,6 +156,9 @@ def open_tracker(sweep: Sweep) -> "Tracker":
             {"grid": sweep.definition.name, "texts": sweep.dataset.digest}
             | common(sweep.plan.trials or sweep.plan.bases),
         )
+        # Ray starts while MLflow opens its database.
+        if sweep.plan.missing:
+            sweep.connect()
         tracker.ready()
         return tracker
 

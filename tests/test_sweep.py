@@ -1,6 +1,7 @@
 """The real command, end to end: real Ray, DeepSpeed, MLflow database and registered model."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from conftest import BUCKET
 from mlflow import MlflowClient
 
 from jobs.store import Store
@@ -275,3 +277,29 @@ def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path
         assert re.search(rf"trials of the search +│ +{held} │ +{trials - held} │", done.stdout)
         assert len(store.fingerprints("students") - before) == new
         assert f"{trials} trials of grid near on notes" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_keeps_its_results_in_a_bucket(s3, texts, tmp_path):
+    """Teacher's checkpoints included, which are gone when its soft labels are there."""
+    bucket = f"s3://{BUCKET}/sweep"
+    done = sweep(
+        tmp_path / "home", "--task", str(texts), "--store", bucket, "--set", "circuit.layers=1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    store = Store(bucket)
+    assert len(store.fingerprints("students")) == 1
+    kinds = {file.path.partition("/")[0] for file in store.files()}
+    assert kinds == {
+        "features",
+        "soft-labels",
+        "adapters",
+        "probes",
+        "students",
+        "evaluations",
+        "sweeps",
+    }
+    assert not (tmp_path / "home" / "store").exists()
+    for secret in (os.environ["AWS_SECRET_ACCESS_KEY"], os.environ["AWS_ACCESS_KEY_ID"]):
+        written = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+        assert not [path for path in written if secret.encode() in path.read_bytes()]
