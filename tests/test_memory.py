@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from jobs.store import Store
+from orchestrator.grid import Grid
 from orchestrator.plan import Trial
 from qdllm.specs import StudentSpec
 
@@ -71,18 +72,21 @@ def watched(folder: Path) -> list[tuple[float, list[int]]]:
     with cluster.connect():
         from orchestrator import search
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        search.run_list(
-            [trial(number) for number in range(TRIALS)],
+        runner = search.Runner(
+            Grid(name="memory"),
             arrays,
             Store(str(folder / "store")),
-            folder=folder,
-            on_done=lambda trial: None,
-            on_error=lambda trial, reason: failures.append(reason),
+            folder,
+            ended=lambda trial, last: failures.extend(filter(None, [last.get("failed")])),
+            failed=lambda trial, reason: failures.append(reason),
         )
-        over.set()
-        watcher.join()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            search.run_list(runner, [trial(number) for number in range(TRIALS)])
+        finally:
+            over.set()
+            watcher.join()
     assert not failures, failures
     return looks
 
