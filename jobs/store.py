@@ -83,11 +83,11 @@ class Store:
             listing = obstore.list(self._backend, prefix=prefix).collect()
         except (BaseError, OSError) as error:
             raise StoreError(f"cannot list {self.uri}: {address.reason(error)}") from None
-        # Nothing of ours is empty; Ray's file system marks the folders of a bucket by empty files.
+        # Ray's file system marks the folders of a bucket by empty files, named as the folders are.
         return [
             File(str(entry["path"]), entry["size"], entry["last_modified"].timestamp())
             for entry in listing
-            if entry["size"]
+            if entry["size"] or "." in str(entry["path"]).rpartition("/")[2]
         ]
 
     def _unfinished(self) -> list[File]:
