@@ -1,6 +1,7 @@
 """`python -m jobs.store`: show what a store holds, check it, and clean it up."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +15,7 @@ from jobs import address
 from jobs.inventory import Key, inventory, leftovers, old_checkpoints, peek, told, unused
 from jobs.record import DamagedError, Record, VersionError
 from jobs.store import Store
-from qdllm.errors import ConfigError, QdllmError
-from qdllm.specs import nearest
+from qdllm.errors import ConfigError, QdllmError, nearest
 
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal: enough not to fold a line that a program reads."""
@@ -74,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QdllmError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        # `| head` has read enough; what is left shall not go there at the interpreter's end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status
 
 

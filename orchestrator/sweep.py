@@ -103,6 +103,11 @@ def sweep(options: argparse.Namespace) -> int:
     began = time.monotonic()
     definition = grid.override(grid.load(options.grid), options.set)
     if options.trials is not None:
+        if definition.search is None:
+            raise ConfigError(
+                f"--trials {options.trials}: grid {definition.name!r} has no search, its trials "
+                "are those of its axes; leave --trials out, or use a grid with a search"
+            )
         definition = grid.override(definition, [f"search.trials={options.trials}"])
     definition = grid.on(definition, options.task, options.data, options.teacher)
     tasks = grid.by_task(grid.specs(definition))
@@ -149,9 +154,9 @@ def walk(this: steps.Sweep, began: float) -> int:
 
     with ExitStack() as stack:
         stack.enter_context(lock.held(this.store, this.plan.name))
-        findings.publish_sweep(this.store, this.definition, this.plan, this.dataset)
         tracker = steps.open_tracker(this)
         stack.push(tracker.close)
+        findings.publish_sweep(this.store, this.definition, this.plan, this.dataset)
         steps.encode_texts(this)
         lacking = steps.train_teachers(this)
         this, failures = students.train(this, tracker, lacking)

@@ -24,6 +24,11 @@ CASES = {
     "task": (lambda folder: [*GRID, "--task", "sample-thematc"], "did you mean 'sample-thematic'"),
     "task without data": (lambda folder: [*GRID, "--task", "thematic"], "--data published"),
     "key": (lambda folder: [*GRID, "--set", "fit.epoch=2"], "did you mean 'epochs'"),
+    "trials": (lambda folder: [*GRID, "--trials", "5"], "grid 'ablation' has no search"),
+    "tracking": (
+        lambda folder: [*GRID, "--tracking", "ftp://host"],
+        "unknown tracking address 'ftp://host': give an MLflow server",
+    ),
     "ansatz": (
         lambda folder: [*GRID, "--set", "circuit.ansatz=txtbook"],
         "did you mean 'textbook'",
