@@ -36,6 +36,8 @@ from qdllm.errors import ConfigError, StoreError
 from qdllm.specs import SCHEMA
 
 RECORD = "record.json"
+OURS = (".json", ".safetensors")
+"""How the names of all files end that a store writes itself."""
 UNFINISHED = re.compile(r"#\d+$")
 
 
@@ -87,7 +89,7 @@ class Store:
         return [
             File(str(entry["path"]), entry["size"], entry["last_modified"].timestamp())
             for entry in listing
-            if entry["size"] or "." in str(entry["path"]).rpartition("/")[2]
+            if entry["size"] or self._folder or str(entry["path"]).endswith(OURS)
         ]
 
     def _unfinished(self) -> list[File]:
@@ -202,7 +204,10 @@ class Store:
         return record
 
     def clear(self, prefix: str) -> None:
-        """Delete what lies under a path that is no result's, such as a teacher's checkpoints."""
+        """Delete what lies under a path that is no result's, such as a teacher's checkpoints.
+
+        In a bucket, Ray's empty markers of folders stay: obstore has no name for them.
+        """
         self.delete(self._whole(prefix))
 
     def get(self, path: str) -> str | None:
