@@ -9,6 +9,7 @@ from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.store import Store
 from qdllm import data
+from qdllm.data import Dataset
 from qdllm.encoder import Encoder
 from qdllm.models import resolve
 from qdllm.specs import EncoderSpec, Spec, TaskSpec
@@ -25,13 +26,17 @@ class FeaturesJob(Spec):
 
 
 def run(
-    task: TaskSpec, encoder: EncoderSpec, store: Store, progress: Progress | None = None
+    task: TaskSpec,
+    encoder: EncoderSpec,
+    store: Store,
+    dataset: Dataset,
+    progress: Progress | None = None,
 ) -> str:
     """Publish `features_NH` of train, validation and test, unless the store has them.
 
-    Returns their fingerprint. Raises ConfigError for texts or a model that cannot be used.
+    `dataset`: the task's texts, whose files need not lie on this machine.
+    Returns their fingerprint. Raises ConfigError for a model that cannot be used.
     """
-    dataset = data.load(task)
     task_key = fingerprints.of_task(task, dataset.digest)
     key = fingerprints.of_features(encoder, task_key)
     if store.record(KIND, key):
@@ -56,7 +61,7 @@ def run(
 
 def _run(job: FeaturesJob, progress: Progress) -> str:
     """Encode every split of a task with the frozen text encoder, and publish the features."""
-    return run(job.task, job.encoder, Store(job.store), progress)
+    return run(job.task, job.encoder, Store(job.store), data.load(job.task), progress)
 
 
 if __name__ == "__main__":

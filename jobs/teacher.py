@@ -22,6 +22,7 @@ from jobs.command import Progress, main
 from jobs.fine_tune import Course, Report, accuracy, device, fine_tune, sharded_logits
 from jobs.store import Store
 from qdllm import data, teacher
+from qdllm.data import Dataset
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import resolve
 from qdllm.specs import Spec, TaskSpec, TeacherSpec
@@ -40,13 +41,19 @@ class TeacherJob(Spec):
     store: str
 
 
-def run(task: TaskSpec, spec: TeacherSpec, store: Store, progress: Progress | None = None) -> str:
+def run(
+    task: TaskSpec,
+    spec: TeacherSpec,
+    store: Store,
+    dataset: Dataset,
+    progress: Progress | None = None,
+) -> str:
     """Fine-tune in this process and publish the soft labels, unless the store has them.
 
-    Returns their fingerprint. Raises ConfigError for texts or a model that cannot be used,
+    `dataset`: the task's texts, whose files need not lie on this machine.
+    Returns their fingerprint. Raises ConfigError for a model that cannot be used,
     TeacherError if training diverges or the reloaded teacher differs from the live one.
     """
-    dataset = data.load(task)
     key = fingerprints.of_soft_labels(spec, fingerprints.of_task(task, dataset.digest))
     if not store.record(KIND, key):
         _join_group()
@@ -57,8 +64,9 @@ def run(task: TaskSpec, spec: TeacherSpec, store: Store, progress: Progress | No
 def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
     """What each worker of Ray Train runs.
 
-    `config`: `task` and `teacher` as plain data, `store` an address, and `progress` a
-    `ray.util.queue.Queue` that takes (phase, done, total, note), or None.
+    `config`: `task` and `teacher` as plain data, `store` an address, `dataset` the task's texts as
+    an object in Ray's store, and `progress` a `ray.util.queue.Queue` that takes (phase, done,
+    total, note), or None.
     Goes on from the last checkpoint where Ray restarts it. What would go wrong again if it were
     started again is returned; only what may not is raised, for Ray to try once more.
     """
@@ -84,7 +92,8 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
         resume = Path(folder) if folder else None
         try:
-            _teach(task, spec, data.load(task), store, progress, resume, report, leaving)
+            dataset = ray.get(config["dataset"])
+            _teach(task, spec, dataset, store, progress, resume, report, leaving)
         except (ConfigError, TeacherError) as error:
             return error
     return None
@@ -93,7 +102,7 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
 def _teach(
     task: TaskSpec,
     spec: TeacherSpec,
-    dataset: data.Dataset,
+    dataset: Dataset,
     store: Store,
     progress: Progress | None,
     resume: Path | None = None,
@@ -133,7 +142,7 @@ def _compare(reloaded_NC: np.ndarray, live_NC: np.ndarray, spec: TeacherSpec) ->
 def _publish(
     task: TaskSpec,
     spec: TeacherSpec,
-    dataset: data.Dataset,
+    dataset: Dataset,
     store: Store,
     course: Course,
     splits: dict[str, np.ndarray],
@@ -210,7 +219,7 @@ def _sparse(progress: Progress | None, every: float = 0.5) -> Progress:
 
 def _run(job: TeacherJob, progress: Progress) -> str:
     """Fine-tune a teacher with LoRA under DeepSpeed, and publish its soft labels."""
-    return run(job.task, job.teacher, Store(job.store), progress)
+    return run(job.task, job.teacher, Store(job.store), data.load(job.task), progress)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
+from orchestrator import capacity
 from orchestrator.console import Phase
-from qdllm.errors import JobError, QdllmError
+from orchestrator.watch import Place, watched
+from qdllm.data import Dataset
+from qdllm.errors import ConfigError, JobError, QdllmError
 
 POLL = 0.2
 """Seconds between two looks at a job's progress."""
@@ -18,19 +22,27 @@ FAILURES = 2
 PREEMPTIONS = 100
 """How often a teacher is started anew. Spot nodes go away often, and each time costs little."""
 
+SILENCE = 2.0
+"""Seconds after which a part of Ray on this machine counts as dead: it would not come back."""
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Ray's setting for how long it waits for a head that is gone."""
+
 
 @contextmanager
-def connect() -> Iterator[None]:
-    """A local Ray with token authentication, bound to loopback.
+def connect(
+    address: str | None = None, lost: Callable[[str], None] = lambda place: None
+) -> Iterator[Callable[[], str]]:
+    """A local Ray, which ends with the block; or the cluster at `address`, which stays.
 
-    Ray reads these variables when it is imported or started, and its workers inherit them.
+    `address`: host:port of a cluster's head, `auto` on one of its nodes, or what RAY_ADDRESS says.
+    The local one has token authentication and is bound to loopback; a cluster's token comes from
+    the environment, as Ray itself has it. Calls `lost`, from another thread, when Ray has died.
+    Gives a function that tells a cluster's nodes and hours so far, and nothing of a local Ray.
+    Raises ConfigError if there is no such cluster.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if os.environ["RAY_AUTH_MODE"] == "token":
-        # A token of this cluster's own, so that none is left in a file.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    # Ray reads these when it is imported or started, and its workers inherit them.
     os.environ |= {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # without it Ray listens on all interfaces
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -39,16 +51,72 @@ def connect() -> Iterator[None]:
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it ends fit() as if all trials were done
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
+    if address == "local":
+        _start()
+        patience = SILENCE
+    else:
+        _join(address)
+        # A cluster's head may come back before Ray gives it up.
+        patience = 0.8 * float(os.environ.get(RECONNECT, "60"))
+    import ray
+
+    try:
+        with watched(_places(patience), lost):
+            if address == "local":
+                yield lambda: ""
+            else:
+                with capacity.metered() as meter:
+                    yield meter.line
+    finally:
+        ray.shutdown()
+
+
+def _start() -> None:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ["RAY_AUTH_MODE"] == "token":
+        # A token of this cluster's own, so that none is left in a file.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    # Without it Ray listens on all interfaces.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     # Not Ray's own count, which overlooks a process that is bound to some of the CPUs.
     bound = getattr(os, "sched_getaffinity", None)
     cpus = len(bound(0)) if bound else os.cpu_count()
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+
+
+def _join(address: str) -> None:
+    import ray
+
+    host, _, port = address.rpartition(":")
     try:
-        yield
-    finally:
-        ray.shutdown()
+        if address != "auto":
+            if not port.isdigit() or "://" in host:
+                raise ValueError("it is no host:port")
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, log_to_driver=False)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"no cluster can be used at {address} ({reason}): --address or RAY_ADDRESS name the "
+            "host:port of a cluster's head, or auto, on one of its nodes, with RAY_AUTH_MODE=token "
+            "and its token set if it wants one; without an address a sweep has a Ray of its own"
+        ) from None
+
+
+def _places(patience: float) -> list[Place]:
+    """Ray's head and its part on this machine: without either, Ray ends the process silently."""
+    import ray
+
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    node = next(one for one in ray.nodes() if one["NodeID"] == context.get_node_id())
+    return [
+        Place("Ray's head", host, int(port), patience),
+        Place("Ray on this machine", node["NodeManagerAddress"], node["NodeManagerPort"], SILENCE),
+    ]
 
 
 def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
@@ -58,7 +126,7 @@ def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
     """
     import ray
 
-    @ray.remote(num_cpus=_cpus())
+    @ray.remote(num_cpus=max(1, capacity.largest("CPU")))
     def work(progress: Any, *arguments: Any) -> Any:
         return job(*arguments, progress=lambda *update: progress.put(update))
 
@@ -76,6 +144,7 @@ def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
 def train(
     loop: Callable[[dict[str, Any]], QdllmError | None],
     config: dict[str, Any],
+    dataset: Dataset,
     *,
     name: str,
     workers: int | None,
@@ -83,9 +152,11 @@ def train(
 ) -> None:
     """Run a train loop under Ray Train on `workers` workers; None: one per GPU, or else one.
 
-    Checkpoints go to `checkpoints/` in the store that `config` names, under `name`, the result's
-    fingerprint: the same name finds its own again. A worker that dies is started anew, at most
-    `FAILURES` times; a node that its cloud takes away counts apart, at most `PREEMPTIONS` times.
+    Every node gets the texts from here: their files may lie on this one alone. Checkpoints go to
+    `checkpoints/` in the store that `config` names, under `name`, the result's fingerprint: the
+    same name finds its own again. A worker that dies is started anew, at most `FAILURES` times; a
+    node that its cloud takes away counts apart, at most `PREEMPTIONS` times. GPUs are asked for
+    where there are some, or where the autoscaler can start some: one node's, if none is up.
     Raises the error that the loop returns, or JobError if training fails.
     """
     import ray
@@ -98,17 +169,18 @@ def train(
 
         backend_cls = Backend
 
-    gpus = int(ray.cluster_resources().get("GPU", 0))
+    gpus = capacity.total("GPU")
     workers = workers or max(gpus, 1)
+    share = None if gpus else {"CPU": max(1, capacity.largest("CPU") // workers)}
     with _progress(phase) as (queue, drain):
         trainer = TorchTrainer(
             loop,
-            train_loop_config=config | {"progress": queue},
+            train_loop_config=config | {"dataset": ray.put(dataset), "progress": queue},
             torch_config=TorchConfig() if workers > 1 else Alone(),
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=gpus > 0,
-                resources_per_worker=None if gpus else {"CPU": max(1, _cpus() // workers)},
+                resources_per_worker=share,
             ),
             run_config=RunConfig(
                 name=name,
@@ -141,17 +213,12 @@ def _address(uri: str) -> str:
     if uri.startswith("file://"):
         return unquote(uri.removeprefix("file://"))
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not uri.startswith("s3://") or not endpoint:
-        return uri
-    scheme, _, host = endpoint.partition("://")
-    return f"{uri}?{urlencode({'endpoint_override': host.rstrip('/'), 'scheme': scheme})}"
-
-
-def _cpus() -> int:
-    """CPUs of the largest node: the most that one process can have."""
-    import ray
-
-    return max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes())
+    if uri.startswith("s3://"):
+        uri = f"s3://{quote(uri.removeprefix('s3://'))}"
+        if endpoint:
+            scheme, _, host = endpoint.partition("://")
+            uri += f"?{urlencode({'endpoint_override': host.rstrip('/'), 'scheme': scheme})}"
+    return uri
 
 
 @contextmanager
@@ -185,4 +252,6 @@ def _ours(error: BaseException, what: str) -> QdllmError:
         return _ours(inner, what)
     if isinstance(error, QdllmError):
         return error
-    return JobError(f"{what}: {str(error).strip() or type(error).__name__}")
+    # Ray's text has the worker's whole traceback in front.
+    *_, reason = [type(error).__name__, *filter(None, map(str.strip, str(error).splitlines()))]
+    return JobError(f"{what}: {reason}")

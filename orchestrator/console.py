@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import NoReturn, Self, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -35,6 +35,8 @@ class Terminal:
     def __init__(self, log: Path | None) -> None:
         """Send what others write to `log`; without one, nothing is redirected."""
         self.log = log
+        self.status: Callable[[], str] = lambda: ""
+        """What every phase tells beside its own progress."""
 
     def __enter__(self) -> Self:
         if self.log:
@@ -76,6 +78,13 @@ class Terminal:
             text = isinstance(renderable, str)
             self.console.print(renderable, highlight=False, markup=False, soft_wrap=text)
 
+    def leave(self, status: int, line: str = "") -> NoReturn:
+        """End the process at once, from any thread, with a last line on the user's error stream."""
+        cursor = b"\x1b[?25h" if self.console.is_terminal else b""  # a live line has hidden it
+        os.write(self._saved[0], cursor)
+        os.write(self._saved[1], line.encode() + b"\n" if line else b"")
+        os._exit(status)
+
     @contextmanager
     def phase(self, name: str, total: float | None = None) -> Iterator["Phase"]:
         """A live line with an estimate of the time left; plain lines where there is no terminal."""
@@ -100,7 +109,10 @@ class Terminal:
             ) as bar:
                 task = bar.add_task(name, total=total or 1, note="")
                 phase.draw = lambda: bar.update(
-                    task, completed=phase.done, total=phase.total or 1, note=phase.note
+                    task,
+                    completed=phase.done,
+                    total=phase.total or 1,
+                    note=f"{phase.note}  {self.status()}".strip(),
                 )
                 yield phase
         else:
@@ -110,7 +122,7 @@ class Terminal:
                 nonlocal printed
                 if time.monotonic() - printed >= PLAIN_INTERVAL:
                     printed = time.monotonic()
-                    self.print(phase.line())
+                    self.print(f"{phase.line()}  {self.status()}".rstrip())
 
             phase.draw = draw
             yield phase

@@ -12,8 +12,9 @@ import numpy as np
 
 from jobs import fingerprints
 from jobs.fingerprints import EVALUATIONS, FEATURES, PROBES, SOFT_LABELS, STOPPED, STUDENTS, SWEEPS
+from jobs.inventory import peek
 from jobs.store import Record, Store
-from orchestrator.grid import Grid
+from orchestrator.grid import Grid, difference
 from orchestrator.past import in_space, read_all, references
 from orchestrator.plan import Plan, Trial
 from orchestrator.results import Result, axes, champion, ranked
@@ -140,6 +141,26 @@ def publish_sweep(store: Store, definition: Grid, plan: Plan, dataset: Dataset) 
     return plan.name
 
 
+def changes(store: Store, definition: Grid, plan: Plan, dataset: Dataset) -> list[str]:
+    """What makes a new sweep another one than the last of its name, a line for each difference.
+
+    Nothing for a sweep that the store knows, or where none of its name is older.
+    """
+    name = f"{definition.name}-{dataset.name}"
+    records = read_all(lambda key: peek(store, (SWEEPS, key)), store.fingerprints(SWEEPS))
+    alike = [one for one in records if isinstance(one, Record) and _name(one) == name]
+    if not alike or plan.name in {one.fingerprint for one in alike}:
+        return []
+    last = max(alike, key=lambda one: one.created)
+    try:
+        lines = difference(Grid.parse(last.spec), definition)
+    except ConfigError:
+        return []  # another version's grid
+    if last.made_from["texts"] != dataset.digest:
+        lines.insert(0, f"texts: {last.summary['texts']} → {dataset.describe()}")
+    return [f"another sweep than {last.fingerprint}, the last of {name}:", *lines]
+
+
 def find(store: Store, name: str) -> Record:
     """The sweep with that fingerprint, or whose fingerprint begins so, or the newest of that name.
 
@@ -176,7 +197,8 @@ def findings(store: Store, sweep: Record, failures: Mapping[str, str] | None = N
             for name, made_from, spec in sweep.summary["bases"]
         ]
         results = [one for base in bases for one in in_space(store, search, base)]
-        settings = axes([one.trial for one in results])
+        stopped = [one for base in bases for one in in_space(store, search, base, STOPPED)]
+        settings = axes([one.trial for one in results + stopped])
         probes = [job.fingerprint for job in references(store, results)]
     else:
         results = [

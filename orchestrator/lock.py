@@ -46,13 +46,20 @@ def held(store: Store, name: str) -> Iterator[None]:
         if holder and not _dead(holder):
             raise ConfigError(_refusal(name, holder))
         store.clear(folder)
+
+    def ours() -> bool:
+        """Not where we were silent for long, suspended perhaps, and lost it."""
+        holder = _holder(store, path)
+        return holder is not None and holder["token"] == mine["token"]
+
     ending = threading.Event()
 
     def beat() -> None:
         while not ending.wait(BEAT):
             # A store that is away for a while shall not end the sweep.
             with suppress(StoreError):
-                write()
+                if ours():
+                    write()
 
     thread = threading.Thread(target=beat, name="lock", daemon=True)
     thread.start()
@@ -62,7 +69,8 @@ def held(store: Store, name: str) -> Iterator[None]:
         ending.set()
         thread.join()
         with suppress(StoreError):
-            store.clear(folder)
+            if ours():
+                store.clear(folder)
 
 
 def _holder(store: Store, path: str) -> dict[str, Any] | None:

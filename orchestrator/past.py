@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from jobs.fingerprints import PROBES, STUDENTS
+from jobs.fingerprints import PROBES, STOPPED, STUDENTS
 from jobs.store import Store
 from orchestrator.plan import Job, Trial, probe_jobs
 from orchestrator.results import Result, ranked
@@ -19,20 +19,32 @@ COMPARED = 10
 T = TypeVar("T")
 
 
-def in_space(store: Store, search: Search, base: Trial) -> list[Result]:
-    """All results that lie in a search's space around its base, ordered by fingerprint."""
+def in_space(store: Store, search: Search, base: Trial, kind: str = STUDENTS) -> list[Result]:
+    """All results that lie in a search's space around its base, ordered by fingerprint.
+
+    With STOPPED as `kind`, the trials there that a scheduler has stopped and nobody has finished.
+    """
+    names = store.fingerprints(kind)
+    if kind == STOPPED:
+        names -= store.fingerprints(STUDENTS)
 
     def result(name: str) -> Result | None:
-        record = store.record(STUDENTS, name)
+        record = store.record(kind, name)
         if record is None or record.made_from != base.made_from:
             return None
         spec = StudentSpec.parse(record.spec)
         near = at(base.spec, point(search, spec))
         if not inside(search, spec) or fingerprint(near, **base.made_from) != name:
             return None
-        return Result(Trial(STUDENTS, name, spec, record.made_from, True), record)
+        return Result(Trial(kind, name, spec, record.made_from, True), record)
 
-    return read_all(result, sorted(store.fingerprints(STUDENTS)))
+    return read_all(result, sorted(names))
+
+
+def tried(store: Store, search: Search, base: Trial, scheduler: str) -> list[Result]:
+    """What a search need not try again: with a scheduler, also what one has stopped."""
+    stopped = in_space(store, search, base, STOPPED) if scheduler != "none" else []
+    return in_space(store, search, base) + stopped
 
 
 def references(store: Store, tried: Sequence[Result]) -> tuple[Job[ProbeSpec], ...]:

@@ -1,6 +1,7 @@
 """Ray Tune: student trials, each one process with all its seeds, by list or as a search asks."""
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 from ray.tune.search import Searcher
 
 from jobs import student
-from jobs.store import Store
+from jobs.fingerprints import STOPPED
+from jobs.store import Record, Store
+from orchestrator import capacity
 from orchestrator.grid import Grid
 from orchestrator.plan import Trial
 from orchestrator.results import Result
@@ -24,8 +27,12 @@ from qdllm.specs import fingerprint
 
 RETRIES = 2
 """How often a trial whose worker died is started anew."""
-REPEATS = 200
-"""A sampler that names so many known points, one after another, has run out of new ones."""
+PATIENCE, PAUSE = 600.0, 5.0
+"""Seconds for which a worker tries to publish what it has trained, and those between two tries."""
+REPEATS = 10
+"""After a sampler has named so many known points, one after another, points are drawn instead."""
+DRAWS = 1000
+"""After so many draws of known points there are no others."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,10 @@ def run_list(runner: Runner, trials: Sequence[Trial]) -> None:
 def run_search(
     runner: Runner, search: Search, base: Trial, past: Sequence[Result], count: int
 ) -> None:
-    """Run `count` new trials where the search's sampler wants them.
+    """Run `count` new trials where the search's sampler wants them, or as many as there are.
 
     `base`: the spec that the search varies, under the fingerprints of its features and soft labels.
-    `past`: the results that lie in the search's space.
+    `past`: what lies in the search's space, trials that a scheduler has stopped among it.
     """
 
     def trial_of(config: Mapping[str, Any]) -> Trial:
@@ -117,11 +124,26 @@ def _train(
 
     try:
         student.run(
-            trial.spec, trial.fingerprint, trial.made_from, arrays, Store(store), report=report
+            trial.spec, trial.fingerprint, trial.made_from, arrays, _Patient(store), report=report
         )
-    except TrialError as error:
+    except (StoreError, TrialError) as error:
         # Returned, not raised: it would go wrong again, and Tune would try it again.
         tune.report({"failed": str(error)})
+
+
+class _Patient(Store):
+    """A store whose absence costs no training: what is trained is kept until it is back."""
+
+    def publish(self, *names: Any, **parts: Any) -> Record:
+        """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
+        began = time.monotonic()
+        while True:
+            try:
+                return super().publish(*names, **parts)
+            except StoreError:
+                if time.monotonic() - began > PATIENCE:
+                    raise
+            time.sleep(PAUSE)
 
 
 def _scheduler(definition: Grid) -> TrialScheduler | None:
@@ -142,13 +164,10 @@ def _scheduler(definition: Grid) -> TrialScheduler | None:
 
 
 def _room(cpu: float, gpu: float) -> int:
-    """How many trials can run at once."""
-    import ray
-
-    total = ray.cluster_resources()
-    places = [total.get("CPU", 0) / cpu]
+    """How many trials can run at once, when every node is up that may be."""
+    places = [capacity.most("CPU") / cpu]
     if gpu:
-        places.append(total.get("GPU", 0) / gpu)
+        places.append(capacity.most("GPU") / gpu)
     return max(1, int(min(places)))
 
 
@@ -164,23 +183,29 @@ class _Asking(Searcher):
     ) -> None:
         super().__init__()
         self._search, self._trial_of, self._store = search, trial_of, store
-        self._values = {one.trial.fingerprint: one.objectives(search.objectives) for one in past}
-        self._suggestions = Suggestions(
-            search,
-            [(point(search, one.trial.spec), self._values[one.trial.fingerprint]) for one in past],
-        )
+        self._suggestions = Suggestions(search, pauses=len(past))
+        self._known: dict[str, list[float] | None] = {}
+        """What the points that were tried are worth, by fingerprint; None: no result."""
         self._running: dict[str, tuple[int, Trial]] = {}
+        for one in past:
+            if one.trial.kind == STOPPED:
+                self._stopped(one.trial, one.record.summary)
+            else:
+                values = one.objectives(search.objectives)
+                self._known[one.trial.fingerprint] = values
+                self._suggestions.know(point(search, one.trial.spec), values)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """A point that nobody has tried; its own end where the sampler finds no more of them."""
+        """A point that nobody has tried; the search's end where none is left."""
         running = {trial.fingerprint for _, trial in self._running.values()}
-        for _ in range(REPEATS):
-            number, suggested = self._suggestions.ask()
+        for attempt in range(REPEATS + DRAWS):
+            drawn = None if attempt < REPEATS else self._suggestions.draw()
+            number, suggested = self._suggestions.ask(drawn)
             trial = self._trial_of({"point": suggested})
-            if trial.fingerprint not in self._values.keys() | running:
+            if trial.fingerprint not in self._known.keys() | running:
                 self._running[trial_id] = number, trial
                 return {"point": suggested}
-            self._suggestions.tell(number, self._values.get(trial.fingerprint))
+            self._suggestions.tell(number, self._known.get(trial.fingerprint))
         return str(Searcher.FINISHED)
 
     def on_trial_complete(
@@ -194,8 +219,16 @@ class _Asking(Searcher):
             record = None if error else self._store.record(trial.kind, trial.fingerprint)
             if record:
                 values = Result(trial, record).objectives(self._search.objectives)
-                self._values[trial.fingerprint] = values
+            elif result and "failed" not in result:
+                self._stopped(trial, result)
+        self._known[trial.fingerprint] = values
         self._suggestions.tell(number, values)
+
+    def _stopped(self, trial: Trial, last: Mapping[str, Any]) -> None:
+        """A scheduler needs one objective, which every epoch brings."""
+        metric = next(iter(self._search.objectives)).removesuffix(".mean")
+        self._known[trial.fingerprint] = None
+        self._suggestions.know_stopped(point(self._search, trial.spec), last["epoch"], last[metric])
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: no sweep is ever restored from Tune's state."""

@@ -71,7 +71,8 @@ def encode_texts(sweep: Sweep) -> None:
         if not job.held:
             sweep.connect()
             with sweep.terminal.phase("features") as phase:
-                cluster.run(features.run, sweep.task, job.spec, sweep.store, phase=phase)
+                asked = sweep.task, job.spec, sweep.store, sweep.dataset
+                cluster.run(features.run, *asked, phase=phase)
 
 
 def train_teachers(sweep: Sweep) -> dict[str, str]:
@@ -115,6 +116,7 @@ def _train_teacher(sweep: Sweep, job: Job[TeacherSpec]) -> None:
         cluster.train(
             teacher.train_loop,
             config,
+            sweep.dataset,
             name=job.fingerprint,
             workers=sweep.definition.teacher_workers,
             phase=phase,

@@ -1,12 +1,14 @@
 """Step 4: the students. What is held is told, what is missing is run, by list or by search."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jobs.fingerprints import STOPPED, STUDENTS
 from orchestrator.console import Phase
-from orchestrator.past import in_space, references
+from orchestrator.measures import CURVES
+from orchestrator.past import in_space, references, tried
 from orchestrator.plan import Trial
 from orchestrator.results import Result, axes
 from orchestrator.space import Search, point
@@ -30,7 +32,8 @@ class Ended:
     phase: Phase | None = None
     failures: dict[str, str] = field(default_factory=dict)
     """Why trials have no result, by fingerprint; those that a scheduler stopped are not here."""
-    unread: list[Trial] = field(default_factory=list)
+    unread: list[tuple[Trial, Mapping[str, Any]]] = field(default_factory=list)
+    """Trials that ended while the store was away, with their last reports."""
 
     def told(self, trial: Trial) -> Mapping[str, Any]:
         """A trial's swept settings."""
@@ -45,41 +48,55 @@ class Ended:
             record, tensors = self.sweep.store.load(trial.kind, trial.fingerprint)
             self.tracker.write_trial(Result(trial, record), self.told(trial), tensors)
 
+    def stopped(self, trial: Trial) -> None:
+        """A scheduler has ended it, in this run or an earlier one; MLflow is told."""
+        record = self.sweep.store.record(STOPPED, trial.fingerprint)
+        assert record is not None, "whoever calls this has seen it"
+        reason = record.summary["reason"]
+        self.tracker.write_failure(trial.fingerprint, self.told(trial), reason, record.created)
+
     def ended(self, trial: Trial, last: Mapping[str, Any]) -> None:
-        """It ended by itself or by the scheduler; `last` is its last report. Never raises."""
+        """It ended by itself or by the scheduler; `last` is its last report."""
         try:
-            if "failed" in last:
-                self.failed(trial, last["failed"])
-            elif self.sweep.store.has(trial.kind, trial.fingerprint):
-                self.done(trial)
-                self._advance()
-            else:
-                self._stopped(trial, last)
-                self._advance()
+            self.settle(trial, last)
         except StoreError:
-            # Away for a while: training goes on, and the trial is asked for again at the end.
-            self.unread.append(trial)
+            # Away for a while: training goes on, and this is tried again at the end.
+            self.unread.append((trial, last))
+        self._advance()
+
+    def settle(self, trial: Trial, last: Mapping[str, Any]) -> None:
+        """Tell what became of it. Raises StoreError where the store does not answer."""
+        if "failed" in last:
+            self._fail(trial, last["failed"])
+        elif self.sweep.store.has(trial.kind, trial.fingerprint):
+            self.done(trial)
+        else:
+            self._stop(trial, last)
 
     def failed(self, trial: Trial, reason: str) -> None:
         """It cannot be had."""
-        self.failures[trial.fingerprint] = reason
-        self.tracker.write_failure(trial.fingerprint, self.told(trial), reason)
+        self._fail(trial, reason)
         self._advance()
 
-    def _stopped(self, trial: Trial, last: Mapping[str, Any]) -> None:
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self.failures[trial.fingerprint] = reason
+        self.tracker.write_failure(trial.fingerprint, self.told(trial), reason, time.time())
+
+    def _stop(self, trial: Trial, last: Mapping[str, Any]) -> None:
         """Remember that it was tried, so that it is not tried again."""
         scheduler, epoch = self.sweep.definition.scheduler, last["epoch"]
-        reason = f"stopped by {scheduler} after epoch {epoch}"
+        curves = {curve: last[curve] for curve in CURVES}
         self.sweep.store.publish(
             STOPPED,
             trial.fingerprint,
             tensors={},
             spec=trial.spec.model_dump(mode="json"),
             made_from=trial.made_from,
-            summary={"reason": reason, "epoch": epoch, "val.accuracy": last["val.accuracy"]},
+            summary={"reason": f"stopped by {scheduler} after epoch {epoch}", "epoch": epoch}
+            | curves,
             seconds=last.get("time_total_s", 0.0),
         )
-        self.tracker.write_failure(trial.fingerprint, self.told(trial), reason)
+        self.stopped(trial)
 
     def _advance(self) -> None:
         if self.phase:
@@ -99,6 +116,7 @@ def train(
     if sweep.definition.search:
         return _search(sweep, sweep.definition.search, tracker, lacking)
     ended = Ended(sweep, tracker, axes(sweep.plan.trials))
+    finished = sweep.store.fingerprints(STUDENTS)
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in sweep.plan.trials:
         if trial.made_from["soft_labels"] in lacking:
@@ -106,8 +124,10 @@ def train(
         elif not trial.held:
             key = trial.made_from["features"], trial.made_from["soft_labels"]
             groups.setdefault(key, []).append(trial)
-        elif sweep.store.has(trial.kind, trial.fingerprint):
+        elif trial.fingerprint in finished:
             ended.done(trial)
+        else:
+            ended.stopped(trial)
     missing = [trial for trials in groups.values() for trial in trials]
     if missing:
         sweep.connect()  # before Ray is imported, which reads its environment then
@@ -126,15 +146,16 @@ def _search(
     """One search for each base; everything in the store that lies in its space is its past."""
     varied = axes(sweep.plan.bases)
     ended = Ended(sweep, tracker, {})
-    tried: list[Result] = []
+    found: list[Result] = []
     for base in sweep.plan.bases:
         if base.made_from["soft_labels"] in lacking:
             ended.failures[base.fingerprint] = lacking[base.made_from["soft_labels"]]
             continue
-        past = in_space(sweep.store, asked, base)
+        past = tried(sweep.store, asked, base, sweep.definition.scheduler)
         ended.common = varied[base.fingerprint]
         for result in past:
-            ended.done(result.trial)
+            tell = ended.stopped if result.trial.kind == STOPPED else ended.done
+            tell(result.trial)
         missing = asked.trials - len(past)
         if missing > 0:
             sweep.connect()  # before Ray is imported, which reads its environment then
@@ -145,12 +166,11 @@ def _search(
                 runner = _runner(sweep, base, ended)
                 search.run_search(runner, asked, base, past, missing)
                 _settle(ended, [])
-            past = in_space(sweep.store, asked, base)
-        tried += past
+        found += in_space(sweep.store, asked, base)
     known = replace(
         sweep.plan,
-        trials=tuple(one.trial for one in tried),
-        probes=references(sweep.store, tried),
+        trials=tuple(one.trial for one in found),
+        probes=references(sweep.store, found),
     )
     return replace(sweep, plan=known), ended.failures
 
@@ -166,8 +186,9 @@ def _runner(sweep: Sweep, trial: Trial, ended: Ended) -> Any:
 
 def _settle(ended: Ended, asked: list[Trial]) -> None:
     """Ask once more for what the store did not tell. Raises StoreError if it is still away."""
-    for trial in ended.unread:
-        ended.done(trial)
+    for trial, last in ended.unread:
+        ended.settle(trial, last)
+    ended.unread.clear()
     known = ended.sweep.store.fingerprints(STUDENTS) | ended.sweep.store.fingerprints(STOPPED)
     for trial in asked:
         if trial.fingerprint not in known | ended.failures.keys():

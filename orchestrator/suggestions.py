@@ -30,10 +30,8 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 class Suggestions:
     """An Optuna study that is asked for points by number and told what they are worth."""
 
-    def __init__(
-        self, search: Search, past: Sequence[tuple[Mapping[str, Any], Sequence[float]]]
-    ) -> None:
-        """`past`: points of the space and their values, in the order of the objectives."""
+    def __init__(self, search: Search, pauses: int = 0) -> None:
+        """`pauses`: a number that is another one whenever the search goes on."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = {
             key: _distribution(dimension) for key, dimension in search.dimensions.items()
@@ -41,23 +39,41 @@ class Suggestions:
         self._study = optuna.create_study(
             directions=list(search.objectives.values()),
             # Another seed after every pause, so that a sampler does not begin with the same points.
-            sampler=SAMPLERS[search.sampler](search.seed + len(past)),
+            sampler=SAMPLERS[search.sampler](search.seed + pauses),
         )
-        for point, values in past:
-            if all(map(math.isfinite, values)):
-                self._study.add_trial(
-                    create_trial(
-                        params=dict(point), distributions=self._distributions, values=list(values)
-                    )
-                )
+        self._any = optuna.create_study(
+            sampler=optuna.samplers.RandomSampler(seed=search.seed + pauses)
+        )
 
-    def ask(self) -> tuple[int, dict[str, Any]]:
-        """The next point to try, by dotted key, and its number."""
+    def know(self, point: Mapping[str, Any], values: Sequence[float]) -> None:
+        """A point that was tried before, and its values in the order of the objectives."""
+        if all(map(math.isfinite, values)):
+            self._add(point, values=list(values))
+
+    def know_stopped(self, point: Mapping[str, Any], epoch: int, value: float) -> None:
+        """A point whose trial a scheduler ended: the objective's value at its last epoch."""
+        if math.isfinite(value):
+            self._add(point, state=TrialState.PRUNED, intermediate_values={epoch: value})
+
+    def _add(self, point: Mapping[str, Any], **outcome: Any) -> None:
+        params = {key: point[key] for key in self._distributions}
+        self._study.add_trial(
+            create_trial(params=params, distributions=self._distributions, **outcome)
+        )
+
+    def ask(self, point: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """The next point to try, by dotted key, and its number; or a number for a given point."""
+        if point is not None:
+            self._study.enqueue_trial(dict(point))
         trial = self._study.ask(self._distributions)
         return trial.number, dict(trial.params)
 
+    def draw(self) -> dict[str, Any]:
+        """Any point of the space, whatever is known."""
+        return dict(self._any.ask(self._distributions).params)
+
     def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """What a point is worth; None, or a value that is not finite, for one that failed."""
+        """What a point is worth; None, or a value that is not finite, for one that has none."""
         if values is not None and all(map(math.isfinite, values)):
             self._study.tell(number, list(values))
         else:

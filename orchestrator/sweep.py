@@ -13,11 +13,13 @@ from pathlib import Path
 from jobs.store import Store
 from orchestrator import findings, grid, steps, tables
 from orchestrator.console import Terminal
-from orchestrator.past import in_space
+from orchestrator.grid import Grid
+from orchestrator.past import tried
 from orchestrator.plan import Plan, plan
-from orchestrator.space import Search
 from qdllm.errors import ConfigError, QdllmError
 from qdllm.models import KNOWN
+
+GO_ON = "run the same command again to go on from here"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--store",
         metavar="URI",
-        help="folder or s3://bucket/prefix for results and checkpoints (default: HOME/store)",
+        help="folder or s3://bucket/prefix for results and checkpoints (default: $QDLLM_STORE, or "
+        "HOME/store)",
     )
     command.add_argument(
         "--set",
@@ -68,7 +71,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--tracking",
         metavar="URI",
-        help="MLflow's server or database (default: HOME/mlflow.db)",
+        help="MLflow's server or database (default: $MLFLOW_TRACKING_URI, or HOME/mlflow.db)",
+    )
+    command.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="a Ray cluster to run on, or 'auto' on one of its nodes (default: $RAY_ADDRESS, or a "
+        "Ray of its own on this machine)",
     )
     command.add_argument(
         "--trials", type=int, metavar="N", help="how many trials a search has in all"
@@ -91,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on from here", file=sys.stderr)
+        print(f"interrupted; {GO_ON}", file=sys.stderr)
         return 130
 
 
@@ -112,17 +121,25 @@ def sweep(options: argparse.Namespace) -> int:
     definition = grid.on(definition, options.task, options.data, options.teacher)
     tasks = grid.by_task(grid.specs(definition))
     home: Path = options.home.expanduser().absolute()
-    store = Store(options.store or str(home / "store"))
-    tracking = options.tracking or f"sqlite:///{home / 'mlflow.db'}"
+    store = Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store"))
+    tracking = (
+        options.tracking
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{home / 'mlflow.db'}"
+    )
     with ExitStack() as stack:
         log = home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
         terminal = stack.enter_context(Terminal(None if options.dry_run else log))
+
+        def lost(what: str) -> None:
+            # Nothing can be put away without Ray: its client would block, and end the process.
+            terminal.leave(1, f"error: {what} is gone; {GO_ON}")
 
         @cache
         def connect() -> None:
             from orchestrator import cluster
 
-            stack.enter_context(cluster.connect())
+            terminal.status = stack.enter_context(cluster.connect(options.address, lost))
 
         sweeps = []
         for task, specs in tasks.items():
@@ -132,12 +149,18 @@ def sweep(options: argparse.Namespace) -> int:
                 steps.Sweep(definition, dataset, store, planned, home, terminal, connect, tracking)
             )
             terminal.print(dataset.describe())
-            terminal.print(tables.plan_table(planned, _searched(definition.search, planned, store)))
+            terminal.print(tables.plan_table(planned, _searched(definition, planned, store)))
+            terminal.print(*findings.changes(store, definition, planned, dataset))
         if options.dry_run:
             return 0
         # A second Ctrl-C ends at once, whatever is being put away.
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
-        signal.signal(signal.SIGINT, _interrupt)
+
+        def interrupt(signum: int, frame: object) -> None:
+            signal.signal(signal.SIGINT, lambda *_: terminal.leave(130))
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, interrupt)
         return max(walk(this, began) for this in sweeps)
 
 
@@ -165,17 +188,13 @@ def walk(this: steps.Sweep, began: float) -> int:
     return 1 if failures else 0
 
 
-def _searched(search: Search | None, planned: Plan, store: Store) -> tuple[int, int] | None:
+def _searched(definition: Grid, planned: Plan, store: Store) -> tuple[int, int] | None:
     """Of a search's trials, how many the store holds and how many are to be tried."""
+    search = definition.search
     if search is None:
         return None
-    held = [len(in_space(store, search, base)) for base in planned.bases]
+    held = [len(tried(store, search, base, definition.scheduler)) for base in planned.bases]
     return sum(held), sum(max(0, search.trials - count) for count in held)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -102,9 +102,10 @@ class Tracker:
         curves = {name: tensors[name] for name in CURVES}
         self._write_trial("write_trial", result.trial.fingerprint, result, dict(axes), curves)
 
-    def write_failure(self, fingerprint: str, axes: Mapping[str, Any], reason: str) -> None:
-        """A trial that failed: its run, with the reason."""
-        when = time.time()
+    def write_failure(
+        self, fingerprint: str, axes: Mapping[str, Any], reason: str, when: float
+    ) -> None:
+        """A trial that failed: its run, with the reason. `when`: Unix time in seconds."""
         self._write_trial("write_failure", fingerprint, fingerprint, dict(axes), reason, when)
 
     def write_file(self, name: str, content: str | bytes) -> None:

@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = ("qdllm", "jobs", "orchestrator")
 HOMES = {
-    "ray": {"orchestrator/cluster.py", "orchestrator/search.py", "jobs/teacher.py"},
+    "ray": {
+        "orchestrator/capacity.py",
+        "orchestrator/cluster.py",
+        "orchestrator/search.py",
+        "jobs/teacher.py",
+    },
     "mlflow": {
         "orchestrator/mlflow_backend.py",
         "orchestrator/mlflow_models.py",

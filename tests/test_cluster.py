@@ -69,14 +69,15 @@ def train(
         "teacher": spec.model_dump(mode="json"),
         "store": store.uri,
     }
-    key = fingerprints.of_soft_labels(spec, fingerprints.of_task(task, data.load(task).digest))
-    cluster.train(job.train_loop, config, name=key, workers=workers, phase=phase)
+    dataset = data.load(task)
+    key = fingerprints.of_soft_labels(spec, fingerprints.of_task(task, dataset.digest))
+    cluster.train(job.train_loop, config, dataset, name=key, workers=workers, phase=phase)
     return key
 
 
 def assert_like_undisturbed(task, spec, store, key, folder) -> None:
     alone = Store(str(folder))
-    job.run(task, spec, alone)
+    job.run(task, spec, alone, data.load(task))
     record, splits = store.load(job.KIND, key)
     assert len(record.summary["curve"]) == spec.epochs
     for name, expected_NC in alone.load(job.KIND, key)[1].items():

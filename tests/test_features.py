@@ -30,7 +30,7 @@ def encoder(tmp_path):
 
 def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_path):
     store, events = Store(str(tmp_path / "store")), []
-    key = features.run(task, encoder, store, lambda *event: events.append(event))
+    key = features.run(task, encoder, store, data.load(task), lambda *event: events.append(event))
     record, splits = store.load(features.KIND, key)
     dataset = data.load(task)
     assert set(splits) == {"train", "validation", "test"}
@@ -42,7 +42,10 @@ def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_pa
     assert record.summary["width"] == 48
     assert events[-1] == ("features", len(dataset.texts), len(dataset.texts), "")
 
-    assert features.run(task, encoder, store, lambda *event: events.append("again")) == key
+    assert (
+        features.run(task, encoder, store, data.load(task), lambda *event: events.append("again"))
+        == key
+    )
     assert events[-1] != "again"
     assert store.record(features.KIND, key) == record
 

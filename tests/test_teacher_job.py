@@ -87,7 +87,7 @@ def silent(phase: str, done: int, total: int, note: str) -> None:
 def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tmp_path):
     spec, store, dataset = spec_of(base), Store(str(tmp_path)), data.load(task)
     events = []
-    key = job.run(task, spec, store, lambda *event: events.append(event))
+    key = job.run(task, spec, store, data.load(task), lambda *event: events.append(event))
     record, splits = store.load(job.KIND, key)
     _, adapter = store.load(job.ADAPTERS, record.made_from["adapter"])
     tokenizer, model = teacher.reload(
@@ -110,7 +110,7 @@ def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tm
     assert ("teacher", steps, steps, "epoch 3 of 3") in events
     assert events[-1][:3] == ("soft labels", len(dataset.texts), len(dataset.texts))
 
-    assert job.run(task, spec, store, lambda *event: events.append("again")) == key
+    assert job.run(task, spec, store, data.load(task), lambda *event: events.append("again")) == key
     assert "again" not in events
     assert store.record(job.KIND, key) == record
 
@@ -151,7 +151,7 @@ def test_saving_memory_changes_no_number(task, base, stage, saving, plain_losses
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_bfloat16_trains_and_is_reloaded_within_its_tolerance(task, base, stage, tmp_path):
     spec = spec_of(base, precision="bfloat16", zero_stage=stage)
-    key = job.run(task, spec, Store(str(tmp_path)))
+    key = job.run(task, spec, Store(str(tmp_path)), data.load(task))
     curve = Store(str(tmp_path)).record(job.KIND, key).summary["curve"]
     assert curve[-1]["train.loss"] < 0.8 * curve[0]["train.loss"]
 
@@ -161,7 +161,7 @@ def rank_of_two(rank: int, folder: str, task: TaskSpec, spec: TeacherSpec) -> No
     torch.set_num_threads(1)
     where = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
-    job.run(task, spec, Store(f"{folder}/store"))
+    job.run(task, spec, Store(f"{folder}/store"), data.load(task))
     distributed.barrier()
     # Not by way of the interpreter's end, where a thread of gloo's that still wants the GIL aborts
     # the process: torch joins those threads only when DeepSpeed lets go of its groups, at exit.
@@ -174,7 +174,7 @@ def test_two_workers_give_what_one_gives(task, base, stage, tmp_path):
     spec = spec_of(base, zero_stage=stage)
     torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, spec), nprocs=2)
     alone, together = Store(str(tmp_path / "alone")), Store(str(tmp_path / "store"))
-    key = job.run(task, spec, alone)
+    key = job.run(task, spec, alone, data.load(task))
     record, splits = together.load(job.KIND, key)
     _, expected = alone.load(job.KIND, key)
     assert record.summary["workers"] == 2
@@ -261,7 +261,7 @@ def test_the_best_epoch_is_kept(task, base):
 
 def test_divergence_is_an_error_that_names_the_learning_rate(task, base, tmp_path):
     with pytest.raises(TeacherError, match=r"not finite in epoch \d of 3: .* below 1e\+30"):
-        job.run(task, spec_of(base, lr=1e30, warmup=0), Store(str(tmp_path)))
+        job.run(task, spec_of(base, lr=1e30, warmup=0), Store(str(tmp_path)), data.load(task))
 
 
 def command(path: Path, description: dict) -> subprocess.CompletedProcess:

@@ -1,0 +1,89 @@
+"""What a cluster has, what its autoscaler could start, and the CPU and GPU hours it has cost."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+PAUSE = 5.0
+"""Seconds between two looks at the cluster's nodes."""
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """The resources of each node that is up."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def largest(kind: str) -> int:
+    """The most of a resource that one node has; where none has any, that one could be started with.
+
+    `kind`: `CPU`, `GPU`, or a resource of the cluster's own.
+    """
+    return max((int(node.get(kind, 0)) for node in nodes()), default=0) or max(
+        (int(node.get(kind, 0)) for node in _startable()), default=0
+    )
+
+
+def total(kind: str) -> int:
+    """How much of a resource all nodes have; where none has any, that one could be started with."""
+    return int(sum(node.get(kind, 0) for node in nodes())) or largest(kind)
+
+
+def most(kind: str) -> float:
+    """How much of a resource all nodes have, or will have when the autoscaler starts all it may."""
+    import ray
+
+    most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    return max(sum(node.get(kind, 0) for node in nodes()), most.get(kind, 0))
+
+
+def _startable() -> list[Mapping[str, float]]:
+    """The resources of one node of each type that the cluster's autoscaler can start."""
+    import ray
+
+    # The one place that tells them; Ray Data reads it, too.
+    config = ray._private.state.state.get_cluster_config()
+    return [one.resources for one in config.node_group_configs if one.max_count] if config else []
+
+
+class Meter:
+    """Node time since the sweep joined, whoever uses the nodes."""
+
+    def __init__(self) -> None:
+        self.cpu_hours = self.gpu_hours = 0.0
+        self._nodes, self._seen = nodes(), time.monotonic()
+
+    def read(self) -> None:
+        """Count the time since the last look, with the nodes of then."""
+        hours = (time.monotonic() - self._seen) / 3600
+        self._seen += hours * 3600
+        self.cpu_hours += hours * sum(node.get("CPU", 0) for node in self._nodes)
+        self.gpu_hours += hours * sum(node.get("GPU", 0) for node in self._nodes)
+        self._nodes = nodes()
+
+    def line(self) -> str:
+        """How many nodes there are, and the hours so far."""
+        return (
+            f"{len(self._nodes)} nodes, {self.gpu_hours:.2f} GPU hours, "
+            f"{self.cpu_hours:.2f} CPU hours"
+        )
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """A meter that looks at the nodes every few seconds while the block runs."""
+    meter, ended = Meter(), threading.Event()
+
+    def read() -> None:
+        while not ended.wait(PAUSE):
+            meter.read()
+
+    thread = threading.Thread(target=read, name="meter", daemon=True)
+    thread.start()
+    try:
+        yield meter
+    finally:
+        ended.set()
+        thread.join()

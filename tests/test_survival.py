@@ -1,0 +1,289 @@
+"""Sweeps that are killed, cut off and interrupted, and then run again: the real command.
+
+The moments are random; QDLLM_SEED repeats them.
+"""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import BUCKET, free_port
+from driven import BASE, Sweep, gone, planned, table, texts
+from gate import Gate
+from mlflow import MlflowClient
+
+pytestmark = pytest.mark.slow
+
+SEED = int(os.environ.get("QDLLM_SEED", random.randrange(10**6)))
+GRID = BASE % 400 + "axes:\n  circuit.layers: [1, 2]\n  fit.lr: [%s]\n"
+RATES = "0.001, 0.003, 0.007, 0.01, 0.02, 0.06"
+TRIALS = 12
+SPACE = f"search: {{space: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}, trials: 6}}\n"
+
+
+@pytest.fixture(scope="module")
+def moment() -> random.Random:
+    print(f"QDLLM_SEED={SEED}")
+    return random.Random(SEED)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
+    """A sweep that nobody disturbs, and what it printed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    grid = folder / "tiny.yaml"
+    grid.write_text(GRID % RATES)
+    sweep = Sweep(grid, texts(folder), folder / "a home")
+    return sweep, sweep.run()
+
+
+@pytest.fixture(scope="module")
+def warm(undisturbed, tmp_path_factory) -> Sweep:
+    """The same before its first trial: with features, teacher, and an empty MLflow."""
+    sweep = undisturbed[0].copy(tmp_path_factory.mktemp("warm") / "a home")
+    for kind in ("students", "evaluations", "sweeps"):
+        shutil.rmtree(sweep.home / "store" / kind)
+    for place in ("artifacts", "reports", "logs"):
+        shutil.rmtree(sweep.home / place)
+    for path in sweep.home.glob("mlflow.db*"):
+        path.unlink()
+    MlflowClient(f"sqlite:///{sweep.home / 'mlflow.db'}").search_experiments()
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def battered(warm, tmp_path_factory) -> Sweep:
+    """The sweep that all the following happens to, one thing after the other."""
+    return warm.copy(tmp_path_factory.mktemp("battered") / "a home")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_done_twice(request) -> None:
+    """Whatever a test does to the battered sweep, the trials that it had keep their records."""
+    if "battered" not in request.fixturenames:
+        yield
+        return
+    sweep = request.getfixturevalue("battered")
+    before = sweep.created()
+    yield
+    after = sweep.created()
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_killed_driver_leaves_nothing_behind_and_its_sweep_is_free(battered, moment):
+    driver = battered.start()
+    driver.wait_for(lambda: driver.results_beyond({}))
+    refused = battered.run(status=2)
+    assert f"held by process {driver.process.pid} on " in refused
+    processes = driver.children()
+    pause(moment, 1)
+    driver.process.kill()
+    driver.process.communicate()
+    # Ray's agents want to tell its head first, for a minute.
+    agents = [one for one in processes if one.name().endswith("Agent")]
+    assert gone([one for one in processes if one not in agents], within=15) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("gcs_server", "Ray's head"), ("raylet", "Ray on this machine")]
+)
+def test_without_ray_it_ends_soon_and_says_so(battered, moment, name, place):
+    driver = battered.start()
+    driver.wait_for(driver.training)
+    pause(moment, 0.5)
+    (part,) = driver.children(name)
+    part.kill()
+    output = driver.ended(1, within=20)
+    assert output.endswith(
+        f"error: {place} is gone; run the same command again to go on from here\n"
+    )
+
+
+def test_a_second_interrupt_ends_it_at_once(battered, moment):
+    driver = battered.start()
+    driver.wait_for(driver.training)
+    pause(moment, 0.5)
+    driver.interrupt()
+    time.sleep(0.1)
+    driver.interrupt()
+    driver.ended(130, within=2)
+
+
+def test_an_interrupt_puts_everything_away_and_says_how_to_go_on(battered, moment):
+    driver = battered.start()
+    driver.wait_for(driver.training)
+    pause(moment, 0.5)
+    driver.interrupt()
+    output = driver.ended(130)
+    assert output.endswith("interrupted; run the same command again to go on from here\n")
+    statuses = {name: status for (_, name), (status, _) in battered.runs().items()}
+    assert statuses.pop("sweep") == "KILLED"
+    assert set(statuses.values()) <= {"FINISHED"}
+
+
+def test_after_all_that_it_ends_as_if_nothing_had_been(battered, undisturbed, moment):
+    """And one of its workers is killed on the way."""
+    driver = battered.start()
+    (worker, *_) = driver.wait_for(driver.training)
+    pause(moment, 0.5)
+    worker.kill()
+    output = driver.ended(0)
+    assert planned(output)[1] > 0
+    sweep, expected = undisturbed
+    assert table(output) == table(expected)
+    assert battered.results() == sweep.results()
+    assert set(battered.runs()) == set(sweep.runs())
+    assert set(battered.runs().values()) == {("FINISHED", "")}
+
+
+def pause(moment: random.Random, longest: float) -> None:
+    time.sleep(moment.uniform(0, longest))
+
+
+def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, tmp_path):
+    """Its space has twelve points, which is where it ends by itself."""
+    (tmp_path / "seek.yaml").write_text(BASE % 400 + SPACE)
+    search = replace(warm.copy(tmp_path / "a home"), grid=tmp_path / "seek.yaml")
+    driver = search.start()
+    driver.wait_for(lambda: driver.results_beyond({}))
+    pause(moment, 1)
+    driver.process.kill()
+    driver.process.communicate()
+    before = search.created()
+    output = search.run()
+    assert planned(output) == (len(before), 6 - len(before))
+    six = search.created()
+    assert len(six) == len(table(output)) - 2 == 6
+    assert before.items() <= six.items()
+    output = search.run("--trials", "20")
+    assert planned(output) == (6, 14)
+    assert len(search.created()) == 12
+    assert six.items() <= search.created().items()
+    assert {name for _, name in search.runs()} >= search.created().keys()
+    assert set(search.runs().values()) == {("FINISHED", "")}
+
+
+def test_a_lost_node_costs_a_sweep_nothing_but_time(warm, undisturbed, moment, tmp_path):
+    sweep, settings = warm.copy(tmp_path / "a home"), ("--set", "fit.lr=[0.001, 0.003, 0.01]")
+    environment = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef" * 2,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it keeps Ray on loopback
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    nodes = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("nodes.py"))],
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with nodes:
+        address = nodes.stdout.readline().strip()
+        driver = sweep.start(*settings, **environment, RAY_ADDRESS=address)
+        driver.wait_for(lambda: driver.results_beyond({}))
+        pause(moment, 0.5)
+        assert driver.children("gcs_server") == []
+        nodes.stdin.write("\n")
+        nodes.stdin.flush()
+        output = driver.ended(0)
+        assert nodes.poll() is None, "the sweep has ended a cluster that is not its own"
+        nodes.stdin.close()
+    assert planned(output) == (0, 6)
+    assert sweep.results().items() <= undisturbed[0].results().items()
+    assert set(sweep.runs().values()) == {("FINISHED", "")}
+
+
+def test_a_cluster_that_is_not_there_is_refused(warm, tmp_path):
+    sweep = warm.copy(tmp_path / "a home")
+    for address in ("nonsense", "ray://127.0.0.1:10001", f"127.0.0.1:{free_port()}"):
+        output = sweep.run(status=2, RAY_ADDRESS=address)
+        assert f"error: no cluster can be used at {address} (" in output
+
+
+def test_added_values_run_alone_and_a_trial_that_diverges_runs_once(undisturbed, tmp_path):
+    sweep = undisturbed[0].copy(tmp_path / "a home")
+    before = sweep.created()
+    output = sweep.run("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", status=1)
+    assert planned(output) == (TRIALS, 4)
+    assert re.search(r"\naxes\.fit\.lr: \[0\.001, .* → \[0\.001, .*1e\+38\]\n", output)
+    after = sweep.created()
+    assert len(after) == TRIALS + 2
+    assert before.items() <= after.items()
+    failed = re.findall(r"trial ([0-9a-f]{16}) \(.*learning rate 1e\+38\): (.*)", output)
+    assert len(failed) == 2
+    runs = sweep.runs()
+    for name, reason in failed:
+        assert "diverged in epoch 1" in reason
+        (told,) = [run for (_, trial), run in runs.items() if trial == name]
+        assert told == ("FAILED", reason)
+
+
+def test_a_trial_without_memory_is_tried_again_and_then_failed(undisturbed, tmp_path):
+    """Every worker is too large for a node that counts as full from the beginning."""
+    sweep = undisturbed[0].copy(tmp_path / "a home")
+    name = min(sweep.created())
+    shutil.rmtree(sweep.home / "store" / "students" / name)
+    output = sweep.run(
+        status=1, RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100"
+    )
+    assert re.search(rf"trial {name} \(.*\): out of memory, 3 times; give trials more", output)
+    assert sweep.run().count("out of memory") == 0
+    assert sweep.results() == undisturbed[0].results()
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, moment, tmp_path):
+    """A bucket holds all: features, the teacher's checkpoints, and what is trained meanwhile."""
+    gate = Gate(int(s3.rpartition(":")[2]))
+    bucket = f"s3://{BUCKET}/{tmp_path.name}/a store"
+    sweep = replace(warm, home=tmp_path / "a home", store_uri=bucket)
+    settings = ("--set", "fit.lr=[0.001, 0.003, 0.01]")
+    driver = sweep.start(*settings, AWS_ENDPOINT_URL=f"http://127.0.0.1:{gate.port}")
+    driver.wait_for(lambda: driver.results_beyond({}))
+    pause(moment, 1)
+    gate.shut()
+    time.sleep(25)  # a request is given up after 15
+    gate.open()
+    output = driver.ended(0)
+    gate.close()
+    assert planned(output) == (0, 6)
+    assert len(sweep.results()) == 6
+    assert sweep.results().items() <= undisturbed[0].results().items()
+    assert not [file for file in sweep.store.files() if file.path.startswith("checkpoints/")]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path, scheduler):
+    sweep = warm.copy(tmp_path / "a home")
+    settings = ("--set", "fit.epochs=30", "--set", f"fit.lr=[{RATES}]")
+    scheduled = (*settings, "--set", f"scheduler={scheduler}")
+    output = sweep.run(*scheduled)
+    finished, stopped = sweep.created(), sweep.created("stopped")
+    assert len(finished) + len(stopped) == TRIALS
+    told = re.findall(rf"trial (\w+) \(.*\): stopped by {scheduler} after epoch \d+\n", output)
+    assert set(told) == stopped.keys() > set()
+    again = sweep.run(*scheduled)
+    assert planned(again) == (TRIALS, 0)
+    assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
+    assert table(again) == table(output)
+    if scheduler == "asha":
+        assert planned(sweep.run(*settings)) == (len(finished), len(stopped))
+        assert len(sweep.created()) == TRIALS
+        assert set(sweep.runs().values()) == {("FINISHED", "")}
+
+
+def test_another_grid_of_the_same_name_says_what_is_other(undisturbed):
+    sweep = undisturbed[0]
+    output = sweep.run("--set", "fit.epochs=7", "--set", "loss.alpha=0.5", "--dry-run")
+    (last,) = sweep.store.fingerprints("sweeps")
+    lines = output.splitlines()
+    assert lines[-3] == f"another sweep than {last}, the last of tiny-notes:"
+    assert set(lines[-2:]) == {"base.fit.epochs: 400 → 7", "base.loss.alpha: not set → 0.5"}
+    assert "another sweep" not in sweep.run("--dry-run")
