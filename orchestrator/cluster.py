@@ -171,7 +171,8 @@ def train(
 
     gpus = capacity.total("GPU")
     workers = workers or max(gpus, 1)
-    share = None if gpus else {"CPU": max(1, capacity.largest("CPU") // workers)}
+    # No core where there is a GPU: nodes that offer none are left to teachers, and then idle.
+    share = {"GPU": 1} if gpus else {"CPU": max(1, capacity.largest("CPU") // workers)}
     with _progress(phase) as (queue, drain):
         trainer = TorchTrainer(
             loop,

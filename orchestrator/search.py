@@ -1,5 +1,6 @@
 """Ray Tune: student trials, each one process with all its seeds, by list or as a search asks."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
-from jobs import student
-from jobs.fingerprints import STOPPED
+from jobs.fingerprints import STOPPED, STUDENTS
 from jobs.store import Record, Store
 from orchestrator import capacity
 from orchestrator.grid import Grid
@@ -23,7 +23,7 @@ from orchestrator.results import Result
 from orchestrator.space import Search, at, point
 from orchestrator.suggestions import Suggestions
 from qdllm.errors import StoreError, TrialError
-from qdllm.specs import fingerprint
+from qdllm.specs import StudentSpec, fingerprint
 
 RETRIES = 2
 """How often a trial whose worker died is started anew."""
@@ -41,7 +41,7 @@ class Runner:
 
     definition: Grid
     arrays: Mapping[str, np.ndarray]
-    """What `jobs.student.gather` gave; Ray's object store holds it once per node."""
+    """What `jobs.inputs.gather` gave; Ray's object store holds it once per node."""
     store: Store
     folder: Path
     """Tune's own state goes to a folder in it that is gone afterwards: the store is the truth."""
@@ -53,9 +53,19 @@ class Runner:
 
 def run_list(runner: Runner, trials: Sequence[Trial]) -> None:
     """Run every trial once, as many at a time as there is room for."""
-    by_name = {trial.fingerprint: trial for trial in trials}
-    names = {"trial": tune.grid_search(list(by_name))}
-    _run(runner, lambda config: by_name[config["trial"]], names)
+    _run(runner, _read, {"trial": tune.grid_search([_written(trial) for trial in trials])})
+
+
+def _written(trial: Trial) -> str:
+    """A trial as text, which a worker reads alone, without the sweep's other trials."""
+    spec, made_from = trial.spec.model_dump(mode="json"), dict(trial.made_from)
+    return json.dumps({"fingerprint": trial.fingerprint, "spec": spec, "made_from": made_from})
+
+
+def _read(config: Mapping[str, Any]) -> Trial:
+    parts = json.loads(config["trial"])
+    spec = StudentSpec.parse(parts["spec"])
+    return Trial(STUDENTS, parts["fingerprint"], spec, parts["made_from"], False)
 
 
 def run_search(
@@ -84,9 +94,13 @@ def _run(
     samples: int = 1,
 ) -> None:
     """`trial_of(config)`: the trial that Tune's config means, in the driver and in the workers."""
-    held = runner.definition.resources
+    held, scheduler = runner.definition.resources, _scheduler(runner.definition)
     trainable = tune.with_parameters(
-        _train, trial_of=trial_of, arrays=dict(runner.arrays), store=runner.store.uri
+        _train,
+        trial_of=trial_of,
+        arrays=dict(runner.arrays),
+        store=runner.store.uri,
+        watched=scheduler is not None,
     )
     with tempfile.TemporaryDirectory(prefix="tune-", dir=runner.folder) as scratch:
         tune.Tuner(
@@ -94,7 +108,7 @@ def _run(
             param_space=space,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=_scheduler(runner.definition),
+                scheduler=scheduler,
                 num_samples=samples,
                 # Without a number, Tune asks a sampler for one trial at a time.
                 max_concurrent_trials=_room(held.cpu, held.gpu) if searcher else None,
@@ -114,12 +128,16 @@ def _train(
     trial_of: Callable[[Mapping[str, Any]], Trial],
     arrays: Mapping[str, np.ndarray],
     store: str,
+    watched: bool,
 ) -> None:
+    from jobs import student  # torch, which the driver has no need of
+
     trial = trial_of(config)
 
     def report(epoch: int, means: Mapping[str, float]) -> None:
-        # The last epoch is told when its result is published: a scheduler could end it before.
-        if epoch < trial.spec.fit.epochs:
+        # A report waits for Tune, so there is none without a scheduler to read it. The last epoch
+        # is told when its result is published: a scheduler could end it before.
+        if watched and epoch < trial.spec.fit.epochs:
             tune.report({"epoch": epoch, **means})
 
     try:

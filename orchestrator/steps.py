@@ -64,11 +64,11 @@ def load_texts(task: TaskSpec, terminal: Terminal) -> Dataset:
 
 def encode_texts(sweep: Sweep) -> None:
     """Step 2: the frozen encoder's features."""
-    from jobs import features
-    from orchestrator import cluster
-
     for job in sweep.plan.features:
         if not job.held:
+            from jobs import features
+            from orchestrator import cluster
+
             sweep.connect()
             with sweep.terminal.phase("features") as phase:
                 asked = sweep.task, job.spec, sweep.store, sweep.dataset
@@ -170,7 +170,7 @@ def fit_references(sweep: Sweep, lacking: Container[str]) -> None:
     for job in sweep.plan.probes:
         if not job.held and job.made_from["soft_labels"] not in lacking:
             from jobs import probe
-            from jobs.student import gather
+            from jobs.inputs import gather
             from orchestrator import cluster
 
             sweep.connect()

@@ -177,7 +177,7 @@ def _search(
 
 def _runner(sweep: Sweep, trial: Trial, ended: Ended) -> Any:
     """What the trials that read the same features and soft labels share."""
-    from jobs.student import gather
+    from jobs.inputs import gather
     from orchestrator.search import Runner
 
     arrays = gather(sweep.store, **trial.made_from, dataset=sweep.dataset)

@@ -173,7 +173,7 @@ def walk(this: steps.Sweep, began: float) -> int:
     4. Train the students, and the classical references beside them.
     5. Rank the students, and register the champion.
     """
-    from orchestrator import conclude, lock, students
+    from orchestrator import lock, students
 
     with ExitStack() as stack:
         stack.enter_context(lock.held(this.store, this.plan.name))
@@ -184,6 +184,8 @@ def walk(this: steps.Sweep, began: float) -> int:
         lacking = steps.train_teachers(this)
         this, failures = students.train(this, tracker, lacking)
         steps.fit_references(this, lacking)
+        from orchestrator import conclude  # torch and Transformers
+
         conclude.conclude(this, tracker, failures, began)
     return 1 if failures else 0
 

@@ -95,7 +95,7 @@ class Sweep:
         for name in self.store.fingerprints(kind):
             record, tensors = self.store.load(kind, name)
             bits = {key: np.asarray(value).tobytes() for key, value in tensors.items()}
-            found[name] = record.summary["metrics"], record.summary["parameters"], bits
+            found[name] = record.summary.get("metrics"), record.summary.get("parameters"), bits
         return found
 
     def created(self, kind: str = "students") -> dict[str, float]:

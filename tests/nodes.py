@@ -1,18 +1,91 @@
-"""A Ray cluster on this machine, in a process of its own: a head without CPUs, two nodes with one.
+"""A Ray cluster of several nodes on this machine, in a process of its own.
 
-Prints its address. Each line that it reads takes a node away, as if its plug were pulled; it ends
-with its input.
+The process reads a line for each thing to do, `add NAME CPUS GPUS` or `kill NAME`, and answers each
+with a line. It ends with its input.
 """
 
+import os
+import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from ray.cluster_utils import Cluster
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": "0123456789abcdef" * 2,
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it keeps Ray on loopback
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class Nodes:
+    """A head without CPUs, and nodes that come and go."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: what the nodes' processes have beside this process's own."""
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__))],
+            env=os.environ | ENVIRONMENT | dict(environment or {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = self._answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.communicate()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a driver needs to join."""
+        return ENVIRONMENT | {"RAY_ADDRESS": self.address}
+
+    def add(self, name: str, cpus: int = 0, gpus: int = 0) -> None:
+        """Start a node, and wait until the head knows it."""
+        self._do(f"add {name} {cpus} {gpus}")
+
+    def kill(self, name: str) -> None:
+        """Take a node away, as if its plug were pulled: `head` is one, too."""
+        self._do(f"kill {name}")
+
+    def _do(self, line: str) -> None:
+        assert self._process.stdin
+        print(line, file=self._process.stdin, flush=True)
+        assert self._answer() == line
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        answer = self._process.stdout.readline().strip()
+        assert answer, "the cluster has ended"
+        return answer
+
+
+def main() -> None:
+    """Be the process."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = {"head": cluster.head_node}
+    print(cluster.address, flush=True)
+    for line in map(str.strip, sys.stdin):
+        match line.split():
+            case "add", name, cpus, gpus:
+                nodes[name] = cluster.add_node(num_cpus=int(cpus), num_gpus=int(gpus))
+            case "kill", name:
+                cluster.remove_node(nodes.pop(name), allow_graceful=False)
+        print(line, flush=True)
+    cluster.shutdown()
+
 
 if __name__ == "__main__":
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    nodes = [cluster.add_node(num_cpus=1, wait=False) for _ in range(2)]
-    cluster.wait_for_nodes()
-    print(cluster.address, flush=True)
-    for _ in sys.stdin:
-        cluster.remove_node(nodes.pop(), allow_graceful=False)
-    cluster.shutdown()
+    main()

@@ -121,6 +121,7 @@ def test_the_flags_are_these():
         "--home",
         "--store",
         "--tracking",
+        "--address",
         "--trials",
         "--set",
         "--dry-run",

@@ -7,17 +7,15 @@ import os
 import random
 import re
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from conftest import BUCKET, free_port
 from driven import BASE, Sweep, gone, planned, table, texts
 from gate import Gate
 from mlflow import MlflowClient
+from nodes import Nodes
 
 pytestmark = pytest.mark.slow
 
@@ -172,30 +170,16 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
 
 def test_a_lost_node_costs_a_sweep_nothing_but_time(warm, undisturbed, moment, tmp_path):
     sweep, settings = warm.copy(tmp_path / "a home"), ("--set", "fit.lr=[0.001, 0.003, 0.01]")
-    environment = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "0123456789abcdef" * 2,
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it keeps Ray on loopback
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    nodes = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("nodes.py"))],
-        env=os.environ | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with nodes:
-        address = nodes.stdout.readline().strip()
-        driver = sweep.start(*settings, **environment, RAY_ADDRESS=address)
+    with Nodes() as nodes:
+        nodes.add("one", cpus=1)
+        nodes.add("two", cpus=1)
+        driver = sweep.start(*settings, **nodes.environment)
         driver.wait_for(lambda: driver.results_beyond({}))
         pause(moment, 0.5)
         assert driver.children("gcs_server") == []
-        nodes.stdin.write("\n")
-        nodes.stdin.flush()
+        nodes.kill("two")
         output = driver.ended(0)
-        assert nodes.poll() is None, "the sweep has ended a cluster that is not its own"
-        nodes.stdin.close()
+        nodes.add("three")  # the sweep has left the cluster as it was
     assert planned(output) == (0, 6)
     assert sweep.results().items() <= undisturbed[0].results().items()
     assert set(sweep.runs().values()) == {("FINISHED", "")}

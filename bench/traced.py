@@ -1,0 +1,55 @@
+"""`python -m bench.traced FILE ARGUMENTS`: the sweep command, with clocks around its steps.
+
+Runs `orchestrator.sweep` until its trials have ended and MLflow has been told of all of them. FILE
+gets what `bench.clocks` recorded.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.clocks import Clocks, Span
+from orchestrator import cluster, steps, students, sweep
+
+
+def main() -> None:
+    file, *arguments = sys.argv[1:]
+    clocks = Clocks()
+    clocks.spans.append(Span("imports", psutil.Process().create_time(), time.time()))
+    for owner, attribute, name in (
+        (sweep, "plan", "plan"),
+        (steps, "open_tracker", "open"),
+        (students, "_runner", "gather"),
+        (students.Ended, "ended", "ended"),
+    ):
+        clocks.around(owner, attribute, name)
+    connect, train = cluster.connect, students.train
+
+    @contextmanager
+    def connected(*arguments: Any) -> Iterator[Any]:
+        with ExitStack() as stack:
+            with clocks.span("ray"):
+                told = stack.enter_context(connect(*arguments))
+            yield told
+
+    def trained(this: Any, tracker: Any, lacking: Any) -> None:
+        with clocks.span("students"):
+            train(this, tracker, lacking)
+        with clocks.span("writer"):
+            tracker.wait()
+        sys.exit()
+
+    cluster.connect, students.train = connected, trained
+    try:
+        sys.exit(sweep.main(arguments))
+    finally:
+        clocks.write(Path(file))
+
+
+if __name__ == "__main__":
+    main()

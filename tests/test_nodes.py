@@ -1,0 +1,76 @@
+"""A sweep on a cluster of four nodes, each of which is killed, the head last: the real command."""
+
+import re
+from pathlib import Path
+
+import pytest
+from driven import Sweep, table, texts
+from nodes import Nodes
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+GRID = """
+base:
+  angles: raw
+  teacher: {epochs: 4}
+  fit: {batch_size: 64, epochs: 400}
+  loss.alpha: 0.5
+axes:
+  circuit.layers: [1, 2]
+  fit.lr: [0.001, 0.003, 0.01]
+seeds: 2
+teacher_floor: 0
+"""
+TRIALS = 6
+SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+"""How long whoever belongs to a cluster waits for a head that has gone."""
+
+
+def four(nodes: Nodes) -> None:
+    nodes.add("gpu", gpus=1)  # Ray believes it; torch looks for itself
+    nodes.add("one", cpus=1)
+    nodes.add("two", cpus=1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
+    """The sweep on four nodes that stay, and what it printed."""
+    folder: Path = tmp_path_factory.mktemp("undisturbed")
+    (folder / "four.yaml").write_text(GRID)
+    sweep = Sweep(folder / "four.yaml", texts(folder), folder / "home")
+    with Nodes() as nodes:
+        four(nodes)
+        return sweep, sweep.run(**nodes.environment)
+
+
+def test_every_node_may_die_and_the_head_too(undisturbed, tmp_path):
+    expected, printed = undisturbed
+    sweep = Sweep(expected.grid, expected.texts, tmp_path / "home")
+    checkpoints = sweep.home / "store" / "checkpoints"
+    with Nodes(SOON) as nodes:
+        four(nodes)
+        driver = sweep.start(**nodes.environment, **SOON)
+        driver.wait_for(lambda: list(checkpoints.glob("*/checkpoint_*/*")))
+        nodes.kill("gpu")
+        nodes.add("another", gpus=1)
+        driver.wait_for(lambda: driver.results_beyond({}))
+        nodes.kill("one")
+        nodes.add("late", cpus=1)
+        nodes.kill("two")
+        before = sweep.created()
+        driver.wait_for(lambda: driver.results_beyond(before))
+        nodes.kill("head")
+        output = driver.ended(1, within=60)
+        # The driver belongs to the head's node, so it may miss either first.
+        assert re.search(r"error: Ray.* is gone; run the same command again to go on", output)
+    done = sweep.created()
+    assert 0 < len(done) < TRIALS
+    with Nodes() as nodes:
+        four(nodes)
+        output = sweep.run(**nodes.environment)
+    assert done.items() <= sweep.created().items()
+    assert sweep.results("soft-labels") == expected.results("soft-labels")
+    assert sweep.results() == expected.results()
+    assert table(output) == table(printed)
+    assert set(sweep.runs()) == set(expected.runs())
+    assert set(sweep.runs().values()) == {("FINISHED", "")}
