@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench constraints
+.PHONY: setup demo submit doctor test lint bench constraints
 .DEFAULT_GOAL := setup
 
 setup: .venv/ready
@@ -17,6 +17,17 @@ setup: .venv/ready
 
 demo: setup
 	$(BIN)/python -m orchestrator.sweep --grid ablation
+
+# On a cluster, through the tunnel of `ray dashboard cluster.yaml`. The folder of a job is deleted
+# after it, so what a sweep writes goes to the head's home.
+JOB = RAY_AUTH_MODE=token $(BIN)/ray job submit --address http://127.0.0.1:8265 --working-dir . --
+GRID ?= ablation
+
+submit: setup
+	$(JOB) python -m orchestrator.sweep --grid $(GRID) --address auto --home '~/.qdllm' $(ARGS)
+
+doctor: setup
+	$(JOB) python -m orchestrator.doctor --address auto --home '~/.qdllm' $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest

@@ -105,7 +105,7 @@ def test_everything_is_measured_on_a_real_sweep(tmp_path, capsys):
         assert sum(shares) == pytest.approx(overhead, abs=0.4)
         assert float(re.search(r"trials a second +│ +(\S+) ", part)[1]) > 0
         beginning = output.split(f"{name}: ")[1].split("load average")[0]
-        steps = [float(each) for each in re.findall(r"│ +(-?[\d.]+) │", beginning)]
+        steps = [float(each) for each in re.findall(r"[│┃] +(-?[\d.]+) [│┃]", beginning)]
         assert sum(steps[:7]) == pytest.approx(steps[7], abs=0.4)
     store = Store(str(tmp_path / "store"))
     assert len(store.fingerprints("students")) >= 10
