@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from orchestrator import nodes
+
 PAUSE = 5.0
 """Seconds between two looks at the cluster's nodes."""
 
 
-def nodes() -> list[Mapping[str, float]]:
+def up() -> list[Mapping[str, float]]:
     """The resources of each node that is up."""
     import ray
 
@@ -21,31 +23,23 @@ def largest(kind: str) -> int:
 
     `kind`: `CPU`, `GPU`, or a resource of the cluster's own.
     """
-    return max((int(node.get(kind, 0)) for node in nodes()), default=0) or max(
-        (int(node.get(kind, 0)) for node in _startable()), default=0
+    return max((int(node.get(kind, 0)) for node in up()), default=0) or max(
+        (int(offer.resources.get(kind, 0)) for offer in nodes.startable().values()), default=0
     )
 
 
 def total(kind: str) -> int:
     """How much of a resource all nodes have; where none has any, that one could be started with."""
-    return int(sum(node.get(kind, 0) for node in nodes())) or largest(kind)
+    return int(sum(node.get(kind, 0) for node in up())) or largest(kind)
 
 
 def most(kind: str) -> float:
-    """How much of a resource all nodes have, or will have when the autoscaler starts all it may."""
-    import ray
-
-    most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    return max(sum(node.get(kind, 0) for node in nodes()), most.get(kind, 0))
-
-
-def _startable() -> list[Mapping[str, float]]:
-    """The resources of one node of each type that the cluster's autoscaler can start."""
-    import ray
-
-    # The one place that tells them; Ray Data reads it, too.
-    config = ray._private.state.state.get_cluster_config()
-    return [one.resources for one in config.node_group_configs if one.max_count] if config else []
+    """How much of a resource all nodes have, or would if the autoscaler started all it may."""
+    offers = nodes.startable().values()
+    return max(
+        sum(node.get(kind, 0) for node in up()),
+        sum(offer.resources.get(kind, 0) * offer.nodes for offer in offers),
+    )
 
 
 class Meter:
@@ -53,7 +47,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.cpu_hours = self.gpu_hours = 0.0
-        self._nodes, self._seen = nodes(), time.monotonic()
+        self._nodes, self._seen = up(), time.monotonic()
 
     def read(self) -> None:
         """Count the time since the last look, with the nodes of then."""
@@ -61,7 +55,7 @@ class Meter:
         self._seen += hours * 3600
         self.cpu_hours += hours * sum(node.get("CPU", 0) for node in self._nodes)
         self.gpu_hours += hours * sum(node.get("GPU", 0) for node in self._nodes)
-        self._nodes = nodes()
+        self._nodes = up()
 
     def line(self) -> str:
         """How many nodes there are, and the hours so far."""

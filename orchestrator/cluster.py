@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlencode
 
 from orchestrator import capacity
 from orchestrator.console import Phase
+from orchestrator.nodes import TEACHER
 from orchestrator.watch import Place, watched
 from qdllm.data import Dataset
 from qdllm.errors import ConfigError, JobError, QdllmError
@@ -155,8 +156,10 @@ def train(
     Every node gets the texts from here: their files may lie on this one alone. Checkpoints go to
     `checkpoints/` in the store that `config` names, under `name`, the result's fingerprint: the
     same name finds its own again. A worker that dies is started anew, at most `FAILURES` times; a
-    node that its cloud takes away counts apart, at most `PREEMPTIONS` times. GPUs are asked for
-    where there are some, or where the autoscaler can start some: one node's, if none is up.
+    node that its cloud takes away counts apart, at most `PREEMPTIONS` times.
+
+    A worker asks for a GPU where there are some, or where the autoscaler can start some: one
+    node's, if none is up; else for a node that is for teachers, if there is one; else for cores.
     Raises the error that the loop returns, or JobError if training fails.
     """
     import ray
@@ -169,10 +172,12 @@ def train(
 
         backend_cls = Backend
 
-    gpus = capacity.total("GPU")
+    gpus, own = capacity.total("GPU"), capacity.total(TEACHER)
     workers = workers or max(gpus, 1)
-    # No core where there is a GPU: nodes that offer none are left to teachers, and then idle.
-    share = {"GPU": 1} if gpus else {"CPU": max(1, capacity.largest("CPU") // workers)}
+    # A node for teachers may offer no core, so that no student keeps it from ending.
+    share: dict[str, float] = {"GPU": 1} if gpus else {TEACHER: own / workers} if own else {}
+    if not share:
+        share = {"CPU": max(1, capacity.largest("CPU") // workers)}
     with _progress(phase) as (queue, drain):
         trainer = TorchTrainer(
             loop,

@@ -1,12 +1,16 @@
 """MLflow's own end: reach it, translate its errors, and keep SQLite quick."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,17 +24,42 @@ def connect(uri: str) -> MlflowClient:
     """A client of a database or server that answers. Raises Away or Refused within seconds."""
     with translated():
         if not uri.startswith("http"):
-            # MLflow itself tries a database ten times, which takes it a hundred seconds.
-            try:
-                engine = create_engine(uri)
-            except (ImportError, ValueError) as error:
-                raise Refused(_reason(error)) from None
-            with engine.connect():
-                pass
-            engine.dispose()
+            _open(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def reach(uri: str) -> str:
+    """What answers there. Makes nothing, where `connect` makes a database's tables.
+
+    Raises Away or Refused within seconds.
+    """
+    if uri.startswith("http"):
+        connect(uri)
+        with translated():
+            answer = http_request(get_default_host_creds(uri), "/version", "GET")
+        return f"server, version {answer.text}" if answer.ok else "server"
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite") and not path.exists():
+        folder = next(above for above in path.parents if above.exists())
+        if not os.access(folder, os.W_OK):
+            raise Refused(f"there is no such file, and none can be made in {folder}")
+        return "a new file"
+    with translated():
+        _open(uri)
+    return "a database"
+
+
+def _open(uri: str) -> None:
+    # MLflow itself tries a database ten times, which takes it a hundred seconds.
+    try:
+        engine = create_engine(uri)
+    except (ImportError, ValueError) as error:
+        raise Refused(_reason(error)) from None
+    with engine.connect():
+        pass
+    engine.dispose()
 
 
 @contextmanager

@@ -27,6 +27,10 @@ from qdllm.specs import StudentSpec, fingerprint
 
 RETRIES = 2
 """How often a trial whose worker died is started anew."""
+LOSSES = 10
+"""How often a trial is given to another node, after those that Tune tried were lost."""
+LOST = ("ActorUnavailableError", "NodeDiedError", "node has died", "node was terminated")
+"""What Ray says where not the worker, but its node or the way there is gone."""
 PATIENCE, PAUSE = 600.0, 5.0
 """Seconds for which a worker tries to publish what it has trained, and those between two tries."""
 REPEATS = 10
@@ -52,8 +56,18 @@ class Runner:
 
 
 def run_list(runner: Runner, trials: Sequence[Trial]) -> None:
-    """Run every trial once, as many at a time as there is room for."""
-    _run(runner, _read, {"trial": tune.grid_search([_written(trial) for trial in trials])})
+    """Run every trial once, as many at a time as there is room for.
+
+    One whose node is lost runs again: while Ray waits for a node that has been cut off, Tune may
+    use up all its tries on it.
+    """
+    for _ in range(LOSSES):
+        names = tune.grid_search([_written(trial) for trial in trials])
+        trials = _run(runner, _read, {"trial": names})
+        if not trials:
+            return
+    for trial in trials:
+        runner.failed(trial, f"its node was lost, {LOSSES} times; run the same command again")
 
 
 def _written(trial: Trial) -> str:
@@ -83,7 +97,9 @@ def run_search(
         return Trial(base.kind, name, spec, base.made_from, False)
 
     searcher = _Asking(search, past, trial_of, runner.store)
-    _run(runner, trial_of, {}, searcher, count)
+    lost = _run(runner, trial_of, {}, searcher, count)
+    if lost:
+        run_list(runner, lost)
 
 
 def _run(
@@ -92,8 +108,12 @@ def _run(
     space: dict[str, Any],
     searcher: Searcher | None = None,
     samples: int = 1,
-) -> None:
-    """`trial_of(config)`: the trial that Tune's config means, in the driver and in the workers."""
+) -> list[Trial]:
+    """Returns the trials whose nodes were lost, and which nobody has finished since.
+
+    `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
+    """
+    callbacks = _Callbacks(trial_of, runner)
     held, scheduler = runner.definition.resources, _scheduler(runner.definition)
     trainable = tune.with_parameters(
         _train,
@@ -117,10 +137,18 @@ def _run(
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[_Callbacks(trial_of, runner)],
+                callbacks=[callbacks],
                 verbose=0,
             ),
         ).fit()
+    left = []
+    for trial in callbacks.lost:
+        # A worker that was cut off may have published, when it came back.
+        if runner.store.has(trial.kind, trial.fingerprint):
+            runner.ended(trial, {})
+        else:
+            left.append(trial)
+    return left
 
 
 def _train(
@@ -257,6 +285,7 @@ class _Callbacks(tune.Callback):
 
     def __init__(self, trial_of: Callable[[Mapping[str, Any]], Trial], runner: Runner) -> None:
         self._trial_of, self._runner = trial_of, runner
+        self.lost: list[Trial] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune saves its callbacks, and no sweep is ever restored from Tune's state."""
@@ -267,7 +296,10 @@ class _Callbacks(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         text = Path(trial.error_file).read_text(encoding="utf-8")
-        self._runner.failed(self._trial_of(trial.config), _reason(text))
+        if any(word in text for word in LOST):
+            self.lost.append(self._trial_of(trial.config))
+        else:
+            self._runner.failed(self._trial_of(trial.config), _reason(text))
 
 
 def _reason(text: str) -> str:

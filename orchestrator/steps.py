@@ -36,12 +36,16 @@ class Sweep:
     dataset: Dataset
     store: Store
     plan: Plan
+    missing: int
+    """How many results are left to compute, a search's trials among them."""
     home: Path
+    tracking: str
+    """MLflow's address."""
+    ray: str
+    """A cluster's address, or `local`."""
     terminal: Terminal
     connect: Callable[[], object]
     """Starts Ray unless it runs: only a sweep that lacks something needs it."""
-    tracking: str
-    """MLflow's address."""
 
     @property
     def name(self) -> str:
@@ -60,6 +64,25 @@ def load_texts(task: TaskSpec, terminal: Terminal) -> Dataset:
         return data.load(task)
     with terminal.phase("download") as phase:
         return data.load(task, progress=phase.update)
+
+
+def check_nodes(sweep: Sweep) -> None:
+    """Step 1: whether every kind of node can do what is missing, before anything is paid for.
+
+    Raises ConfigError with a line for each thing that stands in the way.
+    """
+    if not sweep.missing:
+        return
+    teachers = sum(not job.held for job in sweep.plan.teachers)
+    work = ["teacher"] * bool(teachers) + ["student"] * (sweep.missing > teachers)
+    sweep.connect()
+    from orchestrator import nodes
+
+    if sweep.ray == "local":
+        nodes.before(sweep.store, sweep.ray, work, lambda note: None)
+        return
+    with sweep.terminal.phase("nodes") as phase:
+        nodes.before(sweep.store, sweep.ray, work, lambda note: phase.update(0, note=note))
 
 
 def encode_texts(sweep: Sweep) -> None:
@@ -159,7 +182,7 @@ def open_tracker(sweep: Sweep) -> "Tracker":
             | common(sweep.plan.trials or sweep.plan.bases),
         )
         # Ray starts while MLflow opens its database.
-        if sweep.plan.missing:
+        if sweep.missing:
             sweep.connect()
         tracker.ready()
         return tracker

@@ -1,17 +1,15 @@
 """`python -m orchestrator.sweep`: teacher, soft labels, students, champion, in one command."""
 
 import argparse
-import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 
 from jobs.store import Store
-from orchestrator import findings, grid, steps, tables
+from orchestrator import findings, grid, options, steps, tables
 from orchestrator.console import Terminal
 from orchestrator.grid import Grid
 from orchestrator.past import tried
@@ -49,19 +47,6 @@ def parser() -> argparse.ArgumentParser:
         help=f"{', '.join(KNOWN)}; or a local folder, or a Hugging Face id (default: minilm)",
     )
     command.add_argument(
-        "--home",
-        type=Path,
-        default=Path(".qdllm"),
-        metavar="DIR",
-        help="folder for everything a sweep writes (default: %(default)s)",
-    )
-    command.add_argument(
-        "--store",
-        metavar="URI",
-        help="folder or s3://bucket/prefix for results and checkpoints (default: $QDLLM_STORE, or "
-        "HOME/store)",
-    )
-    command.add_argument(
         "--set",
         action="append",
         default=[],
@@ -69,22 +54,12 @@ def parser() -> argparse.ArgumentParser:
         help="change a setting or an axis of the grid, such as fit.epochs=20",
     )
     command.add_argument(
-        "--tracking",
-        metavar="URI",
-        help="MLflow's server or database (default: $MLFLOW_TRACKING_URI, or HOME/mlflow.db)",
-    )
-    command.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="a Ray cluster to run on, or 'auto' on one of its nodes (default: $RAY_ADDRESS, or a "
-        "Ray of its own on this machine)",
-    )
-    command.add_argument(
         "--trials", type=int, metavar="N", help="how many trials a search has in all"
     )
     command.add_argument(
         "--dry-run", action="store_true", help="show what is held and what would run, and stop"
     )
+    options.add(command)
     return command
 
 
@@ -93,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0; 1 where a trial or the teacher failed; 2 for input that cannot be used; 130 if interrupted.
     """
-    options = parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     try:
-        return sweep(options)
+        return sweep(chosen)
     except QdllmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
@@ -104,32 +79,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def sweep(options: argparse.Namespace) -> int:
+def sweep(chosen: argparse.Namespace) -> int:
     """Read the grid, name every result of each task, and walk through the tasks one by one.
 
     Returns 0, or 1 if a trial failed. What takes seconds to import is imported where it is needed.
     """
     began = time.monotonic()
-    definition = grid.override(grid.load(options.grid), options.set)
-    if options.trials is not None:
+    definition = grid.override(grid.load(chosen.grid), chosen.set)
+    if chosen.trials is not None:
         if definition.search is None:
             raise ConfigError(
-                f"--trials {options.trials}: grid {definition.name!r} has no search, its trials "
+                f"--trials {chosen.trials}: grid {definition.name!r} has no search, its trials "
                 "are those of its axes; leave --trials out, or use a grid with a search"
             )
-        definition = grid.override(definition, [f"search.trials={options.trials}"])
-    definition = grid.on(definition, options.task, options.data, options.teacher)
+        definition = grid.override(definition, [f"search.trials={chosen.trials}"])
+    definition = grid.on(definition, chosen.task, chosen.data, chosen.teacher)
     tasks = grid.by_task(grid.specs(definition))
-    home: Path = options.home.expanduser().absolute()
-    store = Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store"))
-    tracking = (
-        options.tracking
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{home / 'mlflow.db'}"
-    )
+    places = options.read(chosen)
+    store = places.store
     with ExitStack() as stack:
-        log = home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
-        terminal = stack.enter_context(Terminal(None if options.dry_run else log))
+        log = places.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
+        terminal = stack.enter_context(Terminal(None if chosen.dry_run else log))
 
         def lost(what: str) -> None:
             # Nothing can be put away without Ray: its client would block, and end the process.
@@ -139,19 +109,31 @@ def sweep(options: argparse.Namespace) -> int:
         def connect() -> None:
             from orchestrator import cluster
 
-            terminal.status = stack.enter_context(cluster.connect(options.address, lost))
+            terminal.status = stack.enter_context(cluster.connect(places.ray, lost))
 
         sweeps = []
         for task, specs in tasks.items():
             dataset = steps.load_texts(task, terminal)
             planned = plan(specs, dataset, store, definition.search, definition.scheduler)
+            searched = _searched(definition, planned, store)
             sweeps.append(
-                steps.Sweep(definition, dataset, store, planned, home, terminal, connect, tracking)
+                steps.Sweep(
+                    definition=definition,
+                    dataset=dataset,
+                    store=store,
+                    plan=planned,
+                    missing=planned.missing + (searched[1] if searched else 0),
+                    home=places.home,
+                    tracking=places.tracking,
+                    ray=places.ray,
+                    terminal=terminal,
+                    connect=connect,
+                )
             )
             terminal.print(dataset.describe())
-            terminal.print(tables.plan_table(planned, _searched(definition, planned, store)))
+            terminal.print(tables.plan_table(planned, searched))
             terminal.print(*findings.changes(store, definition, planned, dataset))
-        if options.dry_run:
+        if chosen.dry_run:
             return 0
         # A second Ctrl-C ends at once, whatever is being put away.
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
@@ -167,7 +149,7 @@ def sweep(options: argparse.Namespace) -> int:
 def walk(this: steps.Sweep, began: float) -> int:
     """The walk through one task. Returns 0, or 1 if a trial failed. `began`: by time.monotonic.
 
-    1. Hold the sweep, so that nobody else runs it, and write down what it asks.
+    1. Hold the sweep against other drivers, check what it stands on, write down what it asks.
     2. Encode the texts and train the teachers.
     3. Stop here if no teacher has earned its students.
     4. Train the students, and the classical references beside them.
@@ -179,6 +161,7 @@ def walk(this: steps.Sweep, began: float) -> int:
         stack.enter_context(lock.held(this.store, this.plan.name))
         tracker = steps.open_tracker(this)
         stack.push(tracker.close)
+        steps.check_nodes(this)
         findings.publish_sweep(this.store, this.definition, this.plan, this.dataset)
         steps.encode_texts(this)
         lacking = steps.train_teachers(this)

@@ -56,22 +56,27 @@ def lacking() -> str:
 
 
 class Hosts:
-    """A switch, and the hosts that hang on it: 10.77.0.0/24."""
+    """A switch, to which this machine belongs too, and the hosts on it: 10.77.0.0/24."""
 
     def __init__(self, root: Path, path: str) -> None:
         """`root`: a folder outside /tmp for their files; `path`: PATH on every host."""
         self.root, self._path = root, path
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: list[subprocess.Popen[str]] = []
         for key in ("id", "host"):
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(root / key))
         shutil.copy(root / "id.pub", root / "authorized_keys")
         _run("ip", "link", "add", SWITCH, "type", "bridge")
+        _run("ip", "addr", "add", "10.77.0.254/24", "dev", SWITCH)
         _run("ip", "link", "set", SWITCH, "up")
 
     @property
     def key(self) -> Path:
         """The private key that every host lets in as root."""
         return self.root / "id"
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._processes
 
     def up(self, name: str, address: str, environment: Mapping[str, str] | None = None) -> None:
         """Start a host. `environment`: what a login shell has there beside HOME and PATH."""
@@ -113,11 +118,11 @@ class Hosts:
         )
 
     def start(self, name: str, command: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a shell's command on a host, and do not wait for it."""
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            self._entry(name, command), stdout=pipe, stderr=pipe, text=True, **options
-        )
+        """Start a shell's command on a host, which ends with the host if not before."""
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(self._entry(name, command), text=True, **silent | options)
+        self._started.append(process)
+        return process
 
     def unplug(self, name: str) -> None:
         """Cut its network; it goes on by itself."""
@@ -138,6 +143,8 @@ class Hosts:
         """Cut everybody's power, and take the switch away."""
         for name in list(self._processes):
             self.down(name)
+        for process in self._started:
+            process.communicate()
         _run("ip", "link", "del", SWITCH)
 
     def _entry(self, name: str, command: str) -> list[str]:

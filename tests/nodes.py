@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, in a process of its own.
 
-The process reads a line for each thing to do, `add NAME CPUS GPUS` or `kill NAME`, and answers each
-with a line. It ends with its input.
+The process reads a line for each thing to do, `add NAME CPUS [RESOURCE]` or `kill NAME`, and
+answers each with a line. It ends with its input.
 """
 
 import os
@@ -50,9 +50,9 @@ class Nodes:
         """What a driver needs to join."""
         return ENVIRONMENT | {"RAY_ADDRESS": self.address}
 
-    def add(self, name: str, cpus: int = 0, gpus: int = 0) -> None:
-        """Start a node, and wait until the head knows it."""
-        self._do(f"add {name} {cpus} {gpus}")
+    def add(self, name: str, cpus: int = 0, resource: str = "") -> None:
+        """Start a node, and wait until the head knows it. `resource`: one of which it has one."""
+        self._do(f"add {name} {cpus} {resource}".strip())
 
     def kill(self, name: str) -> None:
         """Take a node away, as if its plug were pulled: `head` is one, too."""
@@ -79,8 +79,9 @@ def main() -> None:
     print(cluster.address, flush=True)
     for line in map(str.strip, sys.stdin):
         match line.split():
-            case "add", name, cpus, gpus:
-                nodes[name] = cluster.add_node(num_cpus=int(cpus), num_gpus=int(gpus))
+            case "add", name, cpus, *own:
+                resources = dict.fromkeys(own, 1)
+                nodes[name] = cluster.add_node(num_cpus=int(cpus), resources=resources)
             case "kill", name:
                 cluster.remove_node(nodes.pop(name), allow_graceful=False)
         print(line, flush=True)

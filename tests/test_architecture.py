@@ -14,7 +14,9 @@ HOMES = {
     "ray": {
         "orchestrator/capacity.py",
         "orchestrator/cluster.py",
+        "orchestrator/nodes.py",
         "orchestrator/search.py",
+        "orchestrator/spot.py",
         "jobs/teacher.py",
     },
     "mlflow": {
@@ -98,6 +100,14 @@ def test_importing_the_package_is_cheap():
 
 def test_help_imports_neither_torch_nor_ray():
     code = "from orchestrator.sweep import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    assert not modules_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("command", ["doctor", "spot"])
+def test_nor_does_the_help_of(command):
+    code = (
+        f"from orchestrator.{command} import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    )
     assert not modules_after(code) & HEAVY
 
 

@@ -7,6 +7,8 @@ import pytest
 from driven import Sweep, table, texts
 from nodes import Nodes
 
+from orchestrator.nodes import TEACHER
+
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 GRID = """
@@ -27,7 +29,7 @@ SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 
 
 def four(nodes: Nodes) -> None:
-    nodes.add("gpu", gpus=1)  # Ray believes it; torch looks for itself
+    nodes.add("gpu", resource=TEACHER)
     nodes.add("one", cpus=1)
     nodes.add("two", cpus=1)
 
@@ -52,7 +54,7 @@ def test_every_node_may_die_and_the_head_too(undisturbed, tmp_path):
         driver = sweep.start(**nodes.environment, **SOON)
         driver.wait_for(lambda: list(checkpoints.glob("*/checkpoint_*/*")))
         nodes.kill("gpu")
-        nodes.add("another", gpus=1)
+        nodes.add("another", resource=TEACHER)
         driver.wait_for(lambda: driver.results_beyond({}))
         nodes.kill("one")
         nodes.add("late", cpus=1)

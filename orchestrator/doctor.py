@@ -1,0 +1,80 @@
+"""`python -m orchestrator.doctor`: can this cluster run a sweep, said before anything is paid."""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from orchestrator import checks, nodes, options
+from orchestrator.checks import Finding
+from orchestrator.console import Terminal
+from qdllm.errors import ConfigError, QdllmError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: the flags of a sweep that say where things are."""
+    command = argparse.ArgumentParser(
+        prog="python -m orchestrator.doctor",
+        description="Check the driver and every node type of a cluster: store, MLflow, clock, "
+        "versions, DeepSpeed, CUDA. Starts a node of each type that has none.",
+    )
+    options.add(command)
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns 0, 1 where a check failed, or 2 for input that cannot be used."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return doctor(options.read(chosen))
+    except QdllmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def doctor(places: options.Places) -> int:
+    """Check everything and show it. Returns 0, or 1 where a check failed."""
+    from orchestrator import cluster, tracking
+
+    tracking.address(places.tracking)
+    log = places.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S-doctor.log")
+    with Terminal(log) as terminal:
+
+        def lost(what: str) -> None:
+            terminal.leave(1, f"error: {what} is gone")
+
+        with cluster.connect(places.ray, lost), terminal.phase("doctor") as phase:
+            mlflow = checks.tracking(places.tracking)
+            found = nodes.examine(
+                places.store, places.ray, nodes.WORK, lambda note: phase.update(0, note=note)
+            )
+            found[nodes.DRIVER].insert(1, mlflow)
+            phase.note = places.ray
+        terminal.print(findings_table(found))
+        failed = nodes.failures(found)
+        terminal.print(*failed or ["nothing stands in the way of a sweep"])
+    return 1 if failed else 0
+
+
+def findings_table(found: Mapping[str, Sequence[Finding]]) -> Table:
+    """A row for each check, a column for each node type; a node's first failure is the type's."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for kind in found:
+        table.add_column(kind)
+    for name in dict.fromkeys(one.name for findings in found.values() for one in findings):
+        row = []
+        for findings in found.values():
+            mine = sorted((one for one in findings if one.name == name), key=lambda one: one.ok)
+            row.append(("" if not mine else mine[0].found) if not mine or mine[0].ok else "FAILED")
+        table.add_row(name, *row)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

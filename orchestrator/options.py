@@ -1,0 +1,60 @@
+"""The flags that say where everything is, for each command that has them."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from jobs.store import Store
+
+
+class Places(NamedTuple):
+    """Where a command works."""
+
+    home: Path
+    store: Store
+    tracking: str
+    """MLflow's address."""
+    ray: str
+    """A cluster's address, or `local` for a Ray of the command's own."""
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add --home, --store, --tracking and --address."""
+    command.add_argument(
+        "--home",
+        type=Path,
+        default=Path(".qdllm"),
+        metavar="DIR",
+        help="folder for everything a sweep writes (default: %(default)s)",
+    )
+    command.add_argument(
+        "--store",
+        metavar="URI",
+        help="folder or s3://bucket/prefix for results and checkpoints (default: $QDLLM_STORE, or "
+        "HOME/store)",
+    )
+    command.add_argument(
+        "--tracking",
+        metavar="URI",
+        help="MLflow's server or database (default: $MLFLOW_TRACKING_URI, or HOME/mlflow.db)",
+    )
+    command.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="a Ray cluster to run on, or 'auto' on one of its nodes (default: $RAY_ADDRESS, or a "
+        "Ray of its own on this machine)",
+    )
+
+
+def read(options: argparse.Namespace) -> Places:
+    """What the flags and the environment say. Raises ConfigError for a store that cannot be one."""
+    home: Path = options.home.expanduser().absolute()
+    return Places(
+        home=home,
+        store=Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store")),
+        tracking=options.tracking
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{home / 'mlflow.db'}",
+        ray=options.address or os.environ.get("RAY_ADDRESS") or "local",
+    )
