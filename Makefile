@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup demo submit doctor test lint bench constraints
+.PHONY: setup tools demo submit doctor test lint bench constraints
 .DEFAULT_GOAL := setup
 
 setup: .venv/ready
@@ -14,6 +14,12 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# What tests with a browser, a database or machines of their own need; they are skipped without.
+tools:
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends \
+		chromium-headless-shell iproute2 openssh-server postgresql rsync > /dev/null
 
 demo: setup
 	$(BIN)/python -m orchestrator.sweep --grid ablation

@@ -135,6 +135,9 @@ def cluster(hosts: Hosts) -> Iterator[str]:
     hosts.run("laptop", "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token")
     hosts.run("laptop", f"{at_home} ray up -y --no-config-cache {file}")
     hosts.start("laptop", f"{at_home} exec ray dashboard --no-config-cache {file}")
+    wait_for(lambda: not hosts.run("laptop", "< /dev/tcp/127.0.0.1/8265", check=False).returncode)
+    status = "RAY_AUTH_MODE=token ray status"
+    wait_for(lambda: "/3.0 cpu_student" in hosts.run("head", status, check=False).stdout)
     yield at_home
     hosts.run("laptop", f"{at_home} ray down -y {file}")
     # Workers notice by themselves that their head is gone; docs/cluster.md says when.
@@ -145,9 +148,9 @@ def cluster(hosts: Hosts) -> Iterator[str]:
 def test_the_doctor_finds_nothing(hosts: Hosts, cluster: str) -> None:
     done = hosts.run("laptop", f"{cluster} make doctor", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"driver +head +cpu_student\n", done.stdout)
+    print(done.stdout)
+    assert re.search(r"driver +head +cpu_student", done.stdout)
     assert "nothing stands in the way of a sweep" in done.stdout
-    (hosts.root / "doctor.txt").write_text(done.stdout)
 
 
 def test_a_sweep_survives_its_cluster(hosts: Hosts, bucket: Store, cluster: str, tmp_path) -> None:
@@ -173,6 +176,7 @@ def test_a_sweep_survives_its_cluster(hosts: Hosts, bucket: Store, cluster: str,
     hosts.plug("three")
     output, errors = job.communicate(timeout=600)
     assert job.returncode == 0, output + errors
+    print(output)
     assert "Traceback" not in output
     assert re.search(r"\d nodes, 0\.00 GPU hours, \d+\.\d\d CPU hours", output)
 

@@ -1,0 +1,62 @@
+"""MLflow's database on a PostgreSQL server."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+from mlflow import MlflowClient
+from sweep_records import CREATED, contents, trial
+
+from orchestrator.tracking import CURVES, Tracker
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address of an empty database."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("needs PostgreSQL; see `make tools`")
+    # The server refuses to run as root.
+    other = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    folder, port = Path(tempfile.mkdtemp()), free_port()
+    if other:
+        shutil.chown(folder, "postgres")
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*other, str(programs[-1] / program), "-D", str(folder / "data"), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+    run("initdb", "-A", "trust", "-N", "-U", "postgres")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+def test_it_holds_what_sqlite_would(postgres, tmp_path):
+    sqlite = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for uri in (sqlite, postgres):
+        MlflowClient(uri).search_experiments()  # makes the tables
+        tracker = Tracker(uri, tmp_path / "artifacts", "grid-task", "5" * 16, {"fit.epochs": "3"})
+        tracker.ready()
+        for number in range(3):
+            result, axes, tensors = trial(number)
+            tracker.write_trial(result, axes, {name: tensors[name] for name in CURVES})
+        tracker.write_failure("f" * 16, {"circuit.layers": 9}, "it diverged", CREATED)
+        tracker.wait()
+        tracker.close(None)
+    there, here = contents(postgres), contents(sqlite)
+    assert len(there) == 1 + 3 * 3 + 1  # the sweep, three trials of two seeds, one that failed
+    for held in (there, here):
+        held["sweep"].pop("times")  # when it was opened
+    assert there == here
