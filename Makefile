@@ -35,8 +35,9 @@ submit: setup
 doctor: setup
 	$(JOB) python -m orchestrator.doctor --address auto --home '~/.qdllm' $(ARGS)
 
+# Much of what takes long is waiting. A file's tests share what is costly to set up.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -31,17 +31,16 @@ RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 @contextmanager
 def connect(
-    address: str | None = None, lost: Callable[[str], None] = lambda place: None
+    address: str = "local", lost: Callable[[str], None] = lambda place: None
 ) -> Iterator[Callable[[], str]]:
     """A local Ray, which ends with the block; or the cluster at `address`, which stays.
 
-    `address`: host:port of a cluster's head, `auto` on one of its nodes, or what RAY_ADDRESS says.
+    `address`: host:port of a cluster's head, `auto` on one of its nodes, or `local`.
     The local one has token authentication and is bound to loopback; a cluster's token comes from
     the environment, as Ray itself has it. Calls `lost`, from another thread, when Ray has died.
     Gives a function that tells a cluster's nodes and hours so far, and nothing of a local Ray.
     Raises ConfigError if there is no such cluster.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     # Ray reads these when it is imported or started, and its workers inherit them.
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -72,6 +71,20 @@ def connect(
         ray.shutdown()
 
 
+def place(address: str) -> tuple[str, int | None]:
+    """Where `connect` would go, in words, and its CPUs; None of a cluster, which is not asked."""
+    cpus = _own_cpus()
+    if address != "local":
+        return f"the cluster at {address}", None
+    return f"a Ray of its own on this machine, {cpus} CPU{'s' * (cpus > 1)}", cpus
+
+
+def _own_cpus() -> int:
+    """CPUs that this process may use; Ray overlooks that it may be bound to some of them."""
+    bound = getattr(os, "sched_getaffinity", None)
+    return len(bound(0)) if bound else os.cpu_count() or 1
+
+
 def _start() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token":
@@ -81,10 +94,7 @@ def _start() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
-    # Not Ray's own count, which overlooks a process that is bound to some of the CPUs.
-    bound = getattr(os, "sched_getaffinity", None)
-    cpus = len(bound(0)) if bound else os.cpu_count()
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=_own_cpus(), include_dashboard=False, log_to_driver=False)
 
 
 def _join(address: str) -> None:

@@ -1,7 +1,9 @@
-"""MLflow's own end: reach it, translate its errors, and keep SQLite quick."""
+"""MLflow's own end: reach it, translate its errors, keep SQLite quick, and set its pages up."""
 
+import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.remote import Away, Refused
 
 TOO_MANY_REQUESTS = 429
+VIEW = "trials"
+"""The saved view, as its menu and the end of its address name it."""
+COLUMNS = (
+    "val.accuracy.mean",
+    "val.accuracy.ci95",
+    "test.accuracy.mean",
+    "test.accuracy.ci95",
+    "parameters",
+    "seconds_per_epoch",
+)
+"""Metrics in that view. The page has no metric's column by itself, even if it is sorted by one."""
 
 
 def connect(uri: str) -> MlflowClient:
@@ -73,6 +86,25 @@ def translated() -> Iterator[None]:
         raise (Refused if ours else Away)(_reason(error)) from None
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:
         raise Away(_reason(error)) from None
+
+
+def opening() -> dict[str, str]:
+    """Tags of an experiment whose page opens on training runs, with a saved view of the trials.
+
+    MLflow's own start is language models' traces. Its page keeps the views that users save in tags
+    of this form.
+    """
+    state = {
+        "searchFilter": "tags.`qdllm.kind` = 'trial'",
+        "orderByKey": f"metrics.`{COLUMNS[0]}`",
+        "orderByAsc": False,
+        "selectedColumns": [f"metrics.`{name}`" for name in COLUMNS],
+    }
+    view = {"name": VIEW, "createdAt": round(time.time() * 1000), "state": json.dumps(state)}
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+    }
 
 
 def analyze(uri: str) -> None:

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from jobs.store import Record
 from orchestrator import mlflow_models
-from orchestrator.mlflow_backend import analyze, connect, translated
+from orchestrator.mlflow_backend import analyze, connect, opening, translated
 from orchestrator.remote import Away
 from orchestrator.results import Result
 from qdllm.errors import ConfigError
@@ -33,8 +33,6 @@ REASON_LENGTH = 5000
 NAME_LENGTH = 250
 """Characters of a run's name, MLflow's own limit."""
 PARENT = "mlflow.parentRunId"
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens an experiment on its training runs; MLflow's pages start with language models' traces."""
 PER_CALL = 1000
 """Metrics that one log_batch takes and runs that one search gives, MLflow's own limits."""
 
@@ -67,7 +65,7 @@ class Runs:
             self._experiment: str = (
                 found.experiment_id
                 if found
-                else self._client.create_experiment(experiment, place, tags=KIND)
+                else self._client.create_experiment(experiment, place, tags=opening())
             )
             if found and found.lifecycle_stage != "active":
                 raise ConfigError(

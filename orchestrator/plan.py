@@ -54,12 +54,6 @@ class Plan:
     bases: tuple[Trial, ...] = ()
     """What the searches vary, in place of trials and probes, which nobody can know before."""
 
-    @property
-    def missing(self) -> int:
-        """How many results are left to compute, as far as they are known."""
-        jobs = self.features + self.teachers + self.probes + self.trials
-        return sum(not job.held for job in jobs)
-
 
 def plan(
     specs: Sequence[StudentSpec],

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -24,6 +25,12 @@ from orchestrator.space import Search, at, point
 from orchestrator.suggestions import Suggestions
 from qdllm.errors import StoreError, TrialError
 from qdllm.specs import StudentSpec, fingerprint
+
+# Tune would send the driver's keys to its workers as a runtime environment, which Ray writes into
+# its logs. Nodes have their own.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+    name for name in tuple(class_cache.ENV_VARS_TO_PROPAGATE) if name.startswith("AWS_")
+)
 
 RETRIES = 2
 """How often a trial whose worker died is started anew."""

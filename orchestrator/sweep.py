@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 
-from jobs.store import Store
-from orchestrator import findings, grid, options, steps, tables
+from orchestrator import cluster, findings, grid, options, outlook, steps, tables
 from orchestrator.console import Terminal
-from orchestrator.grid import Grid
-from orchestrator.past import tried
-from orchestrator.plan import Plan, plan
+from orchestrator.plan import plan
 from qdllm.errors import ConfigError, QdllmError
 from qdllm.models import KNOWN
 
@@ -57,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
         "--trials", type=int, metavar="N", help="how many trials a search has in all"
     )
     command.add_argument(
-        "--dry-run", action="store_true", help="show what is held and what would run, and stop"
+        "--dry-run",
+        action="store_true",
+        help="show what is held, what would run, where and for how long, and stop",
     )
     options.add(command)
     return command
@@ -107,22 +106,21 @@ def sweep(chosen: argparse.Namespace) -> int:
 
         @cache
         def connect() -> None:
-            from orchestrator import cluster
-
             terminal.status = stack.enter_context(cluster.connect(places.ray, lost))
 
+        place, cpus = cluster.place(places.ray)
         sweeps = []
         for task, specs in tasks.items():
             dataset = steps.load_texts(task, terminal)
             planned = plan(specs, dataset, store, definition.search, definition.scheduler)
-            searched = _searched(definition, planned, store)
+            needs = outlook.needs(definition, planned, store, len(dataset.texts), cpus)
             sweeps.append(
                 steps.Sweep(
                     definition=definition,
                     dataset=dataset,
                     store=store,
                     plan=planned,
-                    missing=planned.missing + (searched[1] if searched else 0),
+                    missing=sum(need.missing for need in needs),
                     home=places.home,
                     tracking=places.tracking,
                     ray=places.ray,
@@ -131,7 +129,7 @@ def sweep(chosen: argparse.Namespace) -> int:
                 )
             )
             terminal.print(dataset.describe())
-            terminal.print(tables.plan_table(planned, searched))
+            terminal.print(tables.plan_table(planned.name, needs, place))
             terminal.print(*findings.changes(store, definition, planned, dataset))
         if chosen.dry_run:
             return 0
@@ -171,15 +169,6 @@ def walk(this: steps.Sweep, began: float) -> int:
 
         conclude.conclude(this, tracker, failures, began)
     return 1 if failures else 0
-
-
-def _searched(definition: Grid, planned: Plan, store: Store) -> tuple[int, int] | None:
-    """Of a search's trials, how many the store holds and how many are to be tried."""
-    search = definition.search
-    if search is None:
-        return None
-    held = [len(tried(store, search, base, definition.scheduler)) for base in planned.bases]
-    return sum(held), sum(max(0, search.trials - count) for count in held)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from jobs.store import Record
 from orchestrator.console import duration
-from orchestrator.plan import Plan
+from orchestrator.outlook import Need
 from orchestrator.results import OBJECTIVE, Result, axes, common, paired
 from qdllm.intervals import Interval, interval
 
@@ -32,26 +32,42 @@ NAMES = {
 """What people call settings whose last word says too little."""
 
 
-def plan_table(plan: Plan, searched: tuple[int, int] | None = None) -> Table:
-    """What is held and what would run, a line per kind of result.
+def plan_table(name: str, needs: Sequence[Need], place: str) -> Table:
+    """What is held and what would run, where and for how long, a line per kind of result.
 
-    `searched`: of a search's trials, how many the store holds and how many are to be tried.
+    `name`: the sweep's. `place`: the machine or cluster, in words.
     """
-    table = Table(title=f"sweep {plan.name}", title_justify="left")
-    for column, justify in (("result", "left"), ("held", "right"), ("to compute", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for kind, jobs in (
-        ("features", plan.features),
-        ("soft labels", plan.teachers),
-        ("classical references", plan.probes),
-        ("trials", plan.trials),
+    table = Table(title=f"sweep {name}", title_justify="left", caption_justify="left")
+    for column, justify in (
+        ("result", "left"),
+        ("held", "right"),
+        ("to compute", "right"),
+        ("where", "left"),
+        ("how long", "left"),
     ):
-        held = sum(job.held for job in jobs)
-        if searched is None or jobs:
-            table.add_row(kind, str(held), str(len(jobs) - held))
-    if searched:
-        table.add_row("trials of the search", *map(str, searched))
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    lacking = [need for need in needs if need.missing]
+    for need in needs:
+        told = (need.where, _how_long([need])) if need.missing else ("", "")
+        table.add_row(need.what, str(need.held), str(need.missing), *told)
+    if lacking:
+        known = any(need.time.total for need in lacking)
+        table.caption = f"where: {place}\nhow long: " + (
+            f"{_how_long(lacking)} in all, by the store's like results (—: none)"
+            if known
+            else "unknown, the store holds nothing alike"
+        )
     return table
+
+
+def _how_long(needs: Sequence[Need]) -> str:
+    """The time of one kind of result after another; — where nothing is known of it."""
+    seconds = sum(need.time.at_once(need.places or 1) for need in needs)
+    if not seconds:
+        return "—"
+    about = ">" if any(need.time.unknown for need in needs) else "≈"
+    in_turn = ", one by one" if any(need.places is None for need in needs) else ""
+    return f"{about} {duration(seconds)}{in_turn}"
 
 
 def trials_table(

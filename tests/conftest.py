@@ -18,6 +18,14 @@ BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "not-to-be-told"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that of several workers none is left with one at the end."""
+    marks = {item.path: set[str]() for item in items}
+    for item in items:
+        marks[item.path] |= {mark.name for mark in item.iter_markers()}
+    items.sort(key=lambda item: ("cluster" not in marks[item.path], "slow" not in marks[item.path]))
+
+
 def ask(method: str, url: str, body: bytes | None = None) -> int:
     """The HTTP status of a request."""
     headers = {"Content-Type": "text/plain"}

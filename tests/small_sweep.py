@@ -69,7 +69,8 @@ def sweep(
     known_NC = np.eye(len(CLASSES))[dataset.labels_N]
     for job in made.features:
         noise_NH = generator.normal(size=(len(dataset.texts), WIDTH))
-        publish(store, job, dataset, known_NC @ centre_CH + noise_NH, {"width": WIDTH})
+        told = {"width": WIDTH, "texts": len(dataset.texts)}
+        publish(store, job, dataset, known_NC @ centre_CH + noise_NH, told)
     for job in made.teachers:
         logits_NC = 2 * known_NC + generator.normal(size=known_NC.shape)
         right_N = logits_NC.argmax(1) == dataset.labels_N

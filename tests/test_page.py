@@ -4,13 +4,12 @@ import base64
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
+from browser import chromium
 from PIL import Image
 from small_sweep import SmallSweep, sweep
 
@@ -230,18 +229,6 @@ addEventListener("load", () => {
 });
 </script>
 """
-
-
-def chromium(*arguments: str) -> str:
-    """What a headless browser prints."""
-    named = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, named)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(named)} is installed")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    return subprocess.run(
-        [program, *flags, *arguments], capture_output=True, text=True, check=True, timeout=120
-    ).stdout
 
 
 @pytest.mark.browser
