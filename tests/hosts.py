@@ -1,7 +1,7 @@
 """Several machines on this one: each has its own network, processes, name, /tmp, /dev/shm and sshd.
 
-Made of Linux namespaces, joined by a bridge; files outside /tmp are shared. Needs root and Debian's
-iproute2, openssh-server, rsync and util-linux.
+Made of Linux namespaces, joined by a bridge. Files outside /tmp are shared, and one folder wherever
+it is. Needs root and Debian's iproute2, openssh-server, rsync and util-linux.
 """
 
 import os
@@ -32,7 +32,11 @@ INIT = """\
 set -e
 mount --make-rprivate /
 mount --bind {folder}/run /run
+mkdir {folder}/shown
+mount --bind {shown} {folder}/shown
 mount --rbind {folder}/tmp /tmp
+mkdir -p {shown}
+mount --bind {folder}/shown {shown}
 mount -t tmpfs -o size=2g tmpfs /dev/shm
 mkdir -p /run/sshd
 sed 's#^root:x:0:0:root:/root:#root:x:0:0:root:/tmp/home:#' /etc/passwd > {folder}/passwd
@@ -58,9 +62,12 @@ def lacking() -> str:
 class Hosts:
     """A switch, to which this machine belongs too, and the hosts on it: 10.77.0.0/24."""
 
-    def __init__(self, root: Path, path: str) -> None:
-        """`root`: a folder outside /tmp for their files; `path`: PATH on every host."""
-        self.root, self._path = root, path
+    def __init__(self, root: Path, path: str, shown: Path) -> None:
+        """`root`: a folder outside /tmp for their files; `path`: PATH on every host.
+
+        `shown`: a folder that every host has, below /tmp or not.
+        """
+        self.root, self._path, self._shown = root, path, shown
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: list[subprocess.Popen[str]] = []
         for key in ("id", "host"):
@@ -92,6 +99,7 @@ class Hosts:
         _run("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
         _run("ip", "-n", name, "link", "set", "eth0", "up")
         known = {"root": self.root, "folder": folder, "name": name, "address": address}
+        known["shown"] = self._shown
         (folder / "sshd_config").write_text(SSHD.format(**known))
         (folder / "init").write_text(INIT.format(**known))
         shell = {"HOME": "/tmp/home", "PATH": self._path} | dict(environment or {})

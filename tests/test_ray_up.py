@@ -85,7 +85,7 @@ def hosts() -> Iterator[Hosts]:
         pytest.skip("needs PostgreSQL; see `make tools`")
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
-    made = Hosts(folder, f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    made = Hosts(folder, f"{Path(sys.executable).parent}:{os.environ['PATH']}", ROOT)
     try:
         for name, address in ADDRESSES.items():
             made.up(name, address, {"AWS_ENDPOINT_URL": ENDPOINT} | KEYS)
