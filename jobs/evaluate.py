@@ -17,7 +17,7 @@ from qdllm.specs import EvaluationSpec, Spec, StudentSpec
 from qdllm.statevector import expectations as engine
 from qdllm.student import restore
 
-KIND = "evaluations"
+KIND = fingerprints.EVALUATIONS
 SIMULATORS = {"engine": engine, "mindquantum": mindquantum_backend.expectations}
 CHUNK = 64
 """Examples between two reports of progress."""

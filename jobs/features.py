@@ -14,7 +14,7 @@ from qdllm.encoder import Encoder
 from qdllm.models import resolve
 from qdllm.specs import EncoderSpec, Spec, TaskSpec
 
-KIND = "features"
+KIND = fingerprints.FEATURES
 
 
 class FeaturesJob(Spec):

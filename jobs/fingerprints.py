@@ -13,6 +13,7 @@ from qdllm.specs import (
 
 FEATURES = "features"
 SOFT_LABELS = "soft-labels"
+ADAPTERS = "adapters"
 PROBES = "probes"
 STUDENTS = "students"
 EVALUATIONS = "evaluations"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jobs.fingerprints import FEATURES, SOFT_LABELS
 from jobs.store import Record, Store
 from qdllm.data import SPLITS, Dataset
 from qdllm.errors import StoreError
@@ -18,7 +19,7 @@ def gather(
     or does not belong to these texts, in their order and splits.
     """
     arrays: dict[str, np.ndarray] = {}
-    sources = {"features": ("features", features), "logits": ("soft-labels", soft_labels)}
+    sources = {"features": (FEATURES, features), "logits": (SOFT_LABELS, soft_labels)}
     for name, source in sources.items():
         record, tensors = store.load(*source)
         if problem := _misfit(record, tensors, dataset):

@@ -6,6 +6,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from jobs.fingerprints import ADAPTERS, EVALUATIONS, FEATURES, PROBES, SOFT_LABELS, STUDENTS
 from jobs.record import DamagedError, Record, VersionError
 from jobs.store import RECORD, UNFINISHED, File, Store
 
@@ -13,24 +14,24 @@ Key = tuple[str, str]
 """A result's kind and fingerprint."""
 
 TOLD = {
-    "features": {"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
-    "soft-labels": {"": "spec/model", "validation": "summary/accuracy/validation"},
-    "adapters": {"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
-    "students": {
+    FEATURES: {"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
+    SOFT_LABELS: {"": "spec/model", "validation": "summary/accuracy/validation"},
+    ADAPTERS: {"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
+    STUDENTS: {
         "layers": "spec/circuit/layers",
         "alpha": "spec/loss/alpha",
         "lr": "spec/fit/lr",
         "validation": "summary/metrics/val.accuracy",
     },
-    "probes": {
+    PROBES: {
         "linear": "summary/logistic regression/val.accuracy",
         "head": "summary/classical head/val.accuracy",
     },
-    "evaluations": {"": "spec/backend", "test": "summary/metrics/test.accuracy"},
+    EVALUATIONS: {"": "spec/backend", "test": "summary/metrics/test.accuracy"},
 }
 """What to tell of a result of each kind: names, and paths in its record."""
-INTERMEDIATE = ("features", "soft-labels", "adapters")
-FINDINGS = ("probes", "evaluations")
+INTERMEDIATE = (FEATURES, SOFT_LABELS, ADAPTERS)
+FINDINGS = (PROBES, EVALUATIONS)
 """Kinds that are worth keeping for as long as what they were made from is."""
 CHECKPOINTS = "checkpoints"
 """Ray Train's, of teachers in training, under the fingerprint of their soft labels."""
@@ -119,7 +120,7 @@ def old_checkpoints(held: Inventory) -> list[Garbage]:
     return [
         Garbage(f"{CHECKPOINTS}/{fingerprint}", "its soft labels are published", files)
         for (kind, fingerprint), files in held.folders.items()
-        if kind == CHECKPOINTS and ("soft-labels", fingerprint) in held.results
+        if kind == CHECKPOINTS and (SOFT_LABELS, fingerprint) in held.results
     ]
 
 

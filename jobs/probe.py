@@ -22,7 +22,7 @@ from qdllm.probes import classical_width, logistic_regression
 from qdllm.specs import ProbeSpec, Spec, TaskSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
 
-KIND = "probes"
+KIND = fingerprints.PROBES
 
 
 class ProbeJob(Spec):

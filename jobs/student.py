@@ -19,7 +19,7 @@ from qdllm.metrics import classification
 from qdllm.specs import Spec, StudentSpec
 from qdllm.student import Student, circuit_core, parameter_count
 
-KIND = "students"
+KIND = fingerprints.STUDENTS
 
 
 class StudentJob(Spec):

@@ -27,8 +27,7 @@ from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import resolve
 from qdllm.specs import Spec, TaskSpec, TeacherSpec
 
-KIND = "soft-labels"
-ADAPTERS = "adapters"
+KIND = fingerprints.SOFT_LABELS
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 """How far logits of the reloaded teacher may be from the live one's, absolute plus relative."""
 
@@ -172,7 +171,7 @@ def _publish(
     }
     made_from = {"task": task_key, "model": model}
     store.publish(
-        ADAPTERS,
+        fingerprints.ADAPTERS,
         adapter_key,
         tensors=adapter,
         spec=plain,

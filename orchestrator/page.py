@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jobs.fingerprints import PROBES, STUDENTS
 from jobs.store import Record
 from orchestrator import figures, paper, tables
 from orchestrator.console import duration
@@ -19,7 +20,7 @@ from orchestrator.findings import Findings
 from orchestrator.results import Result, common
 
 COLOURS = {"ink": INK, "muted": MUTED, "faint": FAINT, "paper": PAPER, "accent": SERIES[0]}
-ONE_CORE = ("students", "probes")
+ONE_CORE = (STUDENTS, PROBES)
 """Kinds of result that one core makes; others may use all of the machine's."""
 MEASURES = {
     "val.accuracy": "validation",

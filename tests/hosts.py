@@ -55,8 +55,9 @@ def lacking() -> str:
     tools = ("ip", "unshare", "nsenter", "rsync", "ssh-keygen", "/usr/sbin/sshd")
     if missing := [tool for tool in tools if not shutil.which(tool)]:
         return f"needs {', '.join(missing)}; see `make tools`"
-    done = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False)
-    return "" if done.returncode == 0 else "may not make namespaces"
+    try_out = "ip link add br0 type bridge && ip link add one type veth peer name two"
+    done = subprocess.run([*OWN, "--net", "sh", "-c", try_out], capture_output=True, check=False)
+    return "" if done.returncode == 0 else "may not make namespaces, or networks in them"
 
 
 class Hosts:

@@ -89,7 +89,7 @@ def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tm
     events = []
     key = job.run(task, spec, store, data.load(task), lambda *event: events.append(event))
     record, splits = store.load(job.KIND, key)
-    _, adapter = store.load(job.ADAPTERS, record.made_from["adapter"])
+    _, adapter = store.load("adapters", record.made_from["adapter"])
     tokenizer, model = teacher.reload(
         spec, 2, {name: torch.from_numpy(value) for name, value in adapter.items()}
     )
@@ -239,7 +239,7 @@ def test_a_teacher_that_comes_back_different_is_not_published(task, base, tmp_pa
     with pytest.raises(TeacherError, match=r"differ from the live ones by up to 0\.01"):
         job._teach(task, spec, dataset, store, None, resume=kept)
     assert not store.fingerprints(job.KIND)
-    assert not store.fingerprints(job.ADAPTERS)
+    assert not store.fingerprints("adapters")
 
 
 def replace(target: Path, source: Path) -> None:
