@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bench.loopback import Log, Request
 from bench.planning import arguments, command
-from bench.sweep import WIDTH, warm
+from bench.sweep import warm
 from jobs.fingerprints import FEATURES, SOFT_LABELS, STUDENTS
 from jobs.store import Store
 from orchestrator.grid import Grid
@@ -50,9 +50,8 @@ def sweeps(
                 name,
                 tensors=tensors,
                 spec=record.spec,
-                # What a sweep's end asks for, too.
-                made_from=record.made_from | {"adapter": "0" * 16},
-                summary=record.summary | {"width": WIDTH, "parameters": 0},
+                made_from=record.made_from,
+                summary=record.summary,
                 seconds=0.0,
             )
     log.new()

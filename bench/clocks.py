@@ -42,6 +42,7 @@ class Clocks:
         self._started: dict[int, float] = {}
         self._samples: list[tuple[float, float, dict[int, float]]] = []
         self._ending = threading.Event()
+        self._look()
         self._watcher = threading.Thread(target=self._watch, name="clocks", daemon=True)
         self._watcher.start()
 
@@ -70,6 +71,7 @@ class Clocks:
         """End, and leave in a file what `Recording` reads."""
         self._ending.set()
         self._watcher.join()
+        self._look()
         processes = [
             {
                 "role": role,
@@ -90,21 +92,21 @@ class Clocks:
         )
 
     def _watch(self) -> None:
-        me = psutil.Process()
-        ending = False
-        while not ending:
-            ending = self._ending.wait(INTERVAL if self._samples else 0)
-            seconds: dict[int, float] = {}
-            for process in (me, *me.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess), process.oneshot():
-                    # A worker's title is what it does at the moment.
-                    if self._roles.get(process.pid) != "trials":
-                        self._roles[process.pid] = _role(process, me)
-                    self._started[process.pid] = process.create_time()
-                    times = process.cpu_times()
-                    seconds[process.pid] = times.user + times.system
-            whole = psutil.cpu_times()
-            self._samples.append((time.time(), sum(whole) - whole.idle - whole.iowait, seconds))
+        while not self._ending.wait(INTERVAL):
+            self._look()
+
+    def _look(self) -> None:
+        me, seconds = psutil.Process(), dict[int, float]()
+        for process in (me, *me.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess), process.oneshot():
+                # A worker's title is what it does at the moment.
+                if self._roles.get(process.pid) != "trials":
+                    self._roles[process.pid] = _role(process, me)
+                self._started[process.pid] = process.create_time()
+                times = process.cpu_times()
+                seconds[process.pid] = times.user + times.system
+        whole = psutil.cpu_times()
+        self._samples.append((time.time(), sum(whole) - whole.idle - whole.iowait, seconds))
 
 
 def _role(process: psutil.Process, me: psutil.Process) -> str:

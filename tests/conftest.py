@@ -1,5 +1,7 @@
 """A store on each back-end: a folder, and an S3 server on loopback."""
 
+import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,6 +15,11 @@ import obstore.store
 import pytest
 
 from jobs.store import Store
+
+# Ray looks at these when it is imported, which some tests do before others start one.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # it keeps Ray on loopback
 
 BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "not-to-be-told"}

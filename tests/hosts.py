@@ -165,16 +165,9 @@ class Hosts:
         ).stdout.split()
         if not init:
             return ["false"]
-        return [
-            "nsenter",
-            "-t",
-            init[0],
-            "-a",
-            "--",
-            "bash",
-            "-c",
-            f". /tmp/home/.profile; {command}",
-        ]
+        script = f". /tmp/home/.profile; {command}"
+        # What is set here is not set there.
+        return ["nsenter", "-t", init[0], "-a", "--", "env", "-i", "bash", "-c", script]
 
 
 def _run(*command: str) -> None:

@@ -48,7 +48,8 @@ class Machines:
     def __init__(self, folder: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         self.environment = os.environ | ENVIRONMENT
-        self.environment.pop("RAY_ADDRESS", None)
+        for name in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+            self.environment.pop(name, None)
         self._folder, self._started = folder, list[subprocess.Popen[bytes]]()
 
     def head(self, *flags: str, environment: Mapping[str, str | None] | None = None) -> None:

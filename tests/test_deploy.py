@@ -181,7 +181,7 @@ def test_a_job_takes_code_and_grids_along_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("module", ["sweep", "doctor"])
 def test_make_submits_what_ray_and_the_command_understand(module):
     target = {"sweep": "submit", "doctor": "doctor"}[module]
-    command = ["make", "--dry-run", "--old-file=.venv/ready", target]
+    command = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/ready", target]
     if module == "sweep":
         command += ["GRID=losses", "ARGS=--set fit.epochs=2"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -15,7 +15,6 @@ from conftest import BUCKET, free_port
 from driven import BASE, Sweep, gone, planned, table, texts
 from gate import Gate
 from mlflow import MlflowClient
-from nodes import Nodes
 
 pytestmark = pytest.mark.slow
 
@@ -152,8 +151,11 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
     driver = search.start()
     driver.wait_for(lambda: driver.results_beyond({}))
     pause(moment, 1)
+    processes = driver.children()
     driver.process.kill()
     driver.process.communicate()
+    # A worker may publish what it has trained before it notices.
+    assert gone(processes, within=90) == []
     before = search.created()
     output = search.run()
     assert planned(output) == (len(before), 6 - len(before))
@@ -166,23 +168,6 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
     assert six.items() <= search.created().items()
     assert {name for _, name in search.runs()} >= search.created().keys()
     assert set(search.runs().values()) == {("FINISHED", "")}
-
-
-def test_a_lost_node_costs_a_sweep_nothing_but_time(warm, undisturbed, moment, tmp_path):
-    sweep, settings = warm.copy(tmp_path / "a home"), ("--set", "fit.lr=[0.001, 0.003, 0.01]")
-    with Nodes() as nodes:
-        nodes.add("one", cpus=1)
-        nodes.add("two", cpus=1)
-        driver = sweep.start(*settings, **nodes.environment)
-        driver.wait_for(lambda: driver.results_beyond({}))
-        pause(moment, 0.5)
-        assert driver.children("gcs_server") == []
-        nodes.kill("two")
-        output = driver.ended(0)
-        nodes.add("three")  # the sweep has left the cluster as it was
-    assert planned(output) == (0, 6)
-    assert sweep.results().items() <= undisturbed[0].results().items()
-    assert set(sweep.runs().values()) == {("FINISHED", "")}
 
 
 def test_a_cluster_that_is_not_there_is_refused(warm, tmp_path):
