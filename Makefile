@@ -37,7 +37,7 @@ doctor: setup
 
 # Much of what takes long is waiting. A file's tests share what is costly to set up.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

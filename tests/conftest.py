@@ -21,16 +21,14 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # it keeps Ray on loopback
 
+LONGEST = ("test_ray_up.py", "test_survival.py", "test_sweep.py", "test_nodes.py")
 BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "not-to-be-told"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, so that of several workers none is left with one at the end."""
-    marks = {item.path: set[str]() for item in items}
-    for item in items:
-        marks[item.path] |= {mark.name for mark in item.iter_markers()}
-    items.sort(key=lambda item: ("cluster" not in marks[item.path], "slow" not in marks[item.path]))
+    """The longest files first, so that of several workers none is left with one at the end."""
+    items.sort(key=lambda item: (*LONGEST, item.path.name).index(item.path.name))
 
 
 def ask(method: str, url: str, body: bytes | None = None) -> int:

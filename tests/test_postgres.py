@@ -33,7 +33,7 @@ def postgres() -> Iterator[str]:
         command = [*other, str(programs[-1] / program), "-D", str(folder / "data"), *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
 
-    run("initdb", "-A", "trust", "-N", "-U", "postgres")
+    run("initdb", "-A", "trust", "-E", "UTF8", "--no-locale", "-N", "-U", "postgres")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
     run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
     try:

@@ -51,7 +51,7 @@ teacher_floor: 0
 TRIALS = 12
 POSTGRES = """\
 bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1); mkdir /tmp/database; chown postgres /tmp/database
-runuser -u postgres -- $bin/initdb -D /tmp/database -A trust -N > /dev/null
+runuser -u postgres -- $bin/initdb -D /tmp/database -A trust -E UTF8 --no-locale -N > /dev/null
 runuser -u postgres -- $bin/pg_ctl -D /tmp/database -w -l /tmp/database/log \
   -o "-p 5432 -c listen_addresses=127.0.0.1 -k /tmp/database" start > /dev/null
 """
