@@ -21,7 +21,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # it keeps Ray on loopback
 
-LONGEST = ("test_ray_up.py", "test_survival.py", "test_sweep.py", "test_nodes.py")
+LONGEST = ("test_ray_up.py", "test_survival.py")
 BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "not-to-be-told"}
 

@@ -33,7 +33,7 @@ base:
 seeds: 2
 teacher_floor: 0
 """
-DEADLINE = 300
+DEADLINE = 600
 """Seconds that anything may take on a machine that has other things to do."""
 
 

@@ -23,7 +23,7 @@ from hosts import Hosts, lacking
 
 from jobs.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 ADDRESSES = {
     "cloud": "10.77.0.5",
@@ -62,7 +62,7 @@ MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec mlflow server --host 0.0.0.0 --por
 """
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 300) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -92,7 +92,7 @@ def hosts() -> Iterator[Hosts]:
         made.run("cloud", POSTGRES)
         made.start("cloud", "exec python -m moto.server -H 0.0.0.0 -p 5055 > /tmp/s3.log 2>&1")
         made.start("cloud", MLFLOW)
-        wait_for(lambda: answers(ENDPOINT) and answers(f"{TRACKING}/health"), 120)
+        wait_for(lambda: answers(ENDPOINT) and answers(f"{TRACKING}/health"))
         ask("PUT", f"{ENDPOINT}/{BUCKET}")
         yield made
     finally:
@@ -174,7 +174,7 @@ def test_a_sweep_survives_its_cluster(hosts: Hosts, bucket: Store, cluster: str,
     wait_for(lambda: trained() > before + 2)
     time.sleep(max(0, 45 - (time.monotonic() - cut)))
     hosts.plug("three")
-    output, errors = job.communicate(timeout=600)
+    output, errors = job.communicate(timeout=900)
     assert job.returncode == 0, output + errors
     print(output)
     assert "Traceback" not in output
