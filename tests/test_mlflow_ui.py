@@ -1,12 +1,8 @@
 """What a user sees of a finished sweep in MLflow's own pages, through a real browser."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -16,6 +12,7 @@ import pytest
 from browser import chromium
 from conftest import free_port
 from mlflow import MlflowClient
+from servers import serving
 from small_sweep import WIDTH, sweep
 
 from orchestrator import conclude, findings, page
@@ -116,35 +113,14 @@ def ui(written, tmp_path_factory) -> Iterator[Ui]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     address = f"http://127.0.0.1:{port}"
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            command,
-            # Its job runner is for language models' traces, and takes a gigabyte.
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd=folder,
-        )
-        try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=1).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, (folder / "server.log").read_text()
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
-            client = MlflowClient(uri)
-            number = client.get_experiment_by_name(found.name).experiment_id
-            runs = client.search_runs([number], max_results=1000)
-            ids = {run.data.tags["qdllm.id"]: run.info.run_id for run in runs}
-            yield Ui(address, found, number, ids)
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+    # Its job runner is for language models' traces, and takes a gigabyte.
+    without = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with serving(command, f"{address}/health", folder / "server.log", within=60, **without):
+        client = MlflowClient(uri)
+        number = client.get_experiment_by_name(found.name).experiment_id
+        runs = client.search_runs([number], max_results=1000)
+        ids = {run.data.tags["qdllm.id"]: run.info.run_id for run in runs}
+        yield Ui(address, found, number, ids)
 
 
 def name_of(ui: Ui, fingerprint: str) -> str:

@@ -2,11 +2,8 @@
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.models import Model
+from servers import serving
 from sweep_records import trial
 
 from jobs.store import Store
@@ -156,30 +154,10 @@ def served(uri: str, folder: Path):
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     # MLflow starts uvicorn by name, as an activated environment has it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    with (folder / "serve.log").open("wb") as log:
-        server = subprocess.Popen(
-            command,
-            env=os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": path},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd=folder,
-        )
-        try:
-            deadline = time.monotonic() + 180
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, (folder / "serve.log").read_text()
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/invocations"
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+    address = f"http://127.0.0.1:{port}"
+    given = {"MLFLOW_TRACKING_URI": uri, "PATH": path}
+    with serving(command, f"{address}/ping", folder / "serve.log", within=180, **given):
+        yield f"{address}/invocations"
 
 
 def post(address: str, question: dict) -> list[dict]:

@@ -9,12 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from servers import kill, serving
 from sweep_records import CREATED, contents, database, trial
 
 from orchestrator import tracking
@@ -379,37 +380,15 @@ def test_no_secret_of_an_address_is_told(tmp_path):
 @contextmanager
 def server(uri: str, port: int, folder: Path):
     """A real MLflow server on loopback; yields a function that kills it."""
-    log = (folder / "server.log").open("ab")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--artifacts-destination", str(folder / "served")]
-    running = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        cwd=folder,
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    health, without = (
+        f"http://127.0.0.1:{port}/health",
+        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
-
-    def kill() -> None:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
-
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                assert running.poll() is None, (folder / "server.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        yield kill
-    finally:
-        kill()
-        log.close()
+    with serving(command, health, folder / "server.log", within=120, **without) as running:
+        yield partial(kill, running)
 
 
 @pytest.mark.slow
