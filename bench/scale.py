@@ -6,9 +6,7 @@ process its highest memory; the S3 protocol takes part where moto is installed.
 """
 
 import argparse
-import importlib.metadata
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from bench import asked, loopback, storing, tracked
 from bench.growth import idle
 from bench.planning import command
 from bench.readers import Readers, Way
-from bench.sweep import CORES, WIDTH
+from bench.sweep import WIDTH, heading
 
 PACKAGES = ("ray", "mlflow", "obstore", "psutil")
 MB = 1e6
@@ -66,8 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of it, in a minute")
     sizes = QUICK if parser.parse_args().quick else Sizes()
-    versions = (f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    console.print(f"{CORES} cores, Python {platform.python_version()}, {', '.join(versions)}")
+    console.print(heading(PACKAGES))
     with TemporaryDirectory() as folder:
         run(sizes, Path(folder))
 
@@ -212,8 +209,8 @@ def _rows(title: str, rows: Mapping[str, str]) -> None:
 
 def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(show_header=any(headings))
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+    for number, column in enumerate(headings):
+        table.add_column(column, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
     console.print(title, table, f"load average of the last minute {os.getloadavg()[0]:.1f}\n")

@@ -9,7 +9,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,10 +57,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of it, in a minute or two")
     sizes = QUICK if parser.parse_args().quick else Sizes()
-    versions = (f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    console.print(f"{CORES} cores, Python {platform.python_version()}, {', '.join(versions)}")
+    console.print(heading(PACKAGES))
     with TemporaryDirectory() as folder:
         run(sizes, Path(folder))
+
+
+def heading(packages: Iterable[str]) -> str:
+    """What a reader needs to know to compare figures."""
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return f"{CORES} cores, Python {platform.python_version()}, {', '.join(versions)}"
 
 
 def run(sizes: Sizes, home: Path) -> None:

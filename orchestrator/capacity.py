@@ -1,11 +1,11 @@
 """What a cluster has, what its autoscaler could start, and the CPU and GPU hours it has cost."""
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from orchestrator import nodes
+from orchestrator.repeating import repeated
 
 PAUSE = 5.0
 """Seconds between two looks at the cluster's nodes."""
@@ -68,16 +68,6 @@ class Meter:
 @contextmanager
 def metered() -> Iterator[Meter]:
     """A meter that looks at the nodes every few seconds while the block runs."""
-    meter, ended = Meter(), threading.Event()
-
-    def read() -> None:
-        while not ended.wait(PAUSE):
-            meter.read()
-
-    thread = threading.Thread(target=read, name="meter", daemon=True)
-    thread.start()
-    try:
+    meter = Meter()
+    with repeated(meter.read, PAUSE, "meter"):
         yield meter
-    finally:
-        ended.set()
-        thread.join()

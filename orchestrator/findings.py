@@ -147,9 +147,12 @@ def changes(store: Store, definition: Grid, plan: Plan, dataset: Dataset) -> lis
     Nothing for a sweep that the store knows, or where none of its name is older.
     """
     name = f"{definition.name}-{dataset.name}"
-    records = read_all(lambda key: peek(store, (SWEEPS, key)), store.fingerprints(SWEEPS))
+    names = store.fingerprints(SWEEPS)
+    if plan.name in names:
+        return []
+    records = read_all(lambda key: peek(store, (SWEEPS, key)), names)
     alike = [one for one in records if isinstance(one, Record) and _name(one) == name]
-    if not alike or plan.name in {one.fingerprint for one in alike}:
+    if not alike:
         return []
     last = max(alike, key=lambda one: one.created)
     try:

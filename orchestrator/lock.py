@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Any
 import psutil
 
 from jobs.store import Store
+from orchestrator.repeating import repeated
 from qdllm.errors import ConfigError, StoreError
 
 BEAT = 15.0
@@ -52,22 +52,16 @@ def held(store: Store, name: str) -> Iterator[None]:
         holder = _holder(store, path)
         return holder is not None and holder["token"] == mine["token"]
 
-    ending = threading.Event()
-
     def beat() -> None:
-        while not ending.wait(BEAT):
-            # A store that is away for a while shall not end the sweep.
-            with suppress(StoreError):
-                if ours():
-                    write()
+        # A store that is away for a while shall not end the sweep.
+        with suppress(StoreError):
+            if ours():
+                write()
 
-    thread = threading.Thread(target=beat, name="lock", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeated(beat, BEAT, "lock"):
+            yield
     finally:
-        ending.set()
-        thread.join()
         with suppress(StoreError):
             if ours():
                 store.clear(folder)

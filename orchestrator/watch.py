@@ -1,11 +1,12 @@
 """Whether what a sweep stands on is still there: a knock at its ports, every second."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
+
+from orchestrator.repeating import repeated
 
 PAUSE = 1.0
 """Seconds between two knocks, and how long one waits for an answer."""
@@ -26,23 +27,17 @@ def watched(places: Sequence[Place], lost: Callable[[str], None]) -> Iterator[No
 
     It is called in another thread, once.
     """
-    ended = threading.Event()
     heard = dict.fromkeys(places, time.monotonic())
 
-    def watch() -> None:
-        while not ended.wait(PAUSE):
-            for place in places:
-                with suppress(OSError):
-                    socket.create_connection((place.host, place.port), PAUSE).close()
-                    heard[place] = time.monotonic()
-                if time.monotonic() - heard[place] > place.patience:
-                    lost(place.name)
-                    return
+    def knock() -> bool:
+        for place in places:
+            with suppress(OSError):
+                socket.create_connection((place.host, place.port), PAUSE).close()
+                heard[place] = time.monotonic()
+            if time.monotonic() - heard[place] > place.patience:
+                lost(place.name)
+                return True
+        return False
 
-    thread = threading.Thread(target=watch, name="watch", daemon=True)
-    thread.start()
-    try:
+    with repeated(knock, PAUSE, "watch"):
         yield
-    finally:
-        ended.set()
-        thread.join()

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = ("qdllm", "jobs", "orchestrator")
 HOMES = {
     "ray": {
+        "orchestrator/asking.py",
         "orchestrator/capacity.py",
         "orchestrator/cluster.py",
         "orchestrator/nodes.py",

@@ -7,9 +7,9 @@ import pytest
 from optuna.trial import TrialState
 
 from jobs.store import Store
+from orchestrator.asking import Asking
 from orchestrator.past import in_space, tried
 from orchestrator.plan import Trial
-from orchestrator.search import _Asking
 from orchestrator.space import Search, at, point
 from orchestrator.suggestions import Suggestions
 from qdllm.specs import StudentSpec, fingerprint
@@ -44,13 +44,13 @@ def publish(store: Store, trial: Trial, value: float, kind: str = "students") ->
     )
 
 
-def asking(search: Search, store: Store) -> _Asking:
+def asking(search: Search, store: Store) -> Asking:
     """What goes on with a search whose past is in the store."""
     base = Trial("students", fingerprint(BASE, **MADE_FROM), BASE, MADE_FROM, False)
-    return _Asking(search, tried(store, search, base, "asha"), trial_of, store)
+    return Asking(search, tried(store, search, base, "asha"), trial_of, store)
 
 
-def study(asked: _Asking) -> list:
+def study(asked: Asking) -> list:
     return asked._suggestions._study.trials
 
 
