@@ -126,10 +126,12 @@ def startable() -> dict[str, checks.Offer]:
 def _offered(nodes: Iterable[Node]) -> dict[str, checks.Offer]:
     import ray
 
-    address = ray.get_runtime_context().gcs_address
+    context = ray.get_runtime_context()
     for node in nodes:
         if HEAD in node.resources:
-            said = _result(_call(node, checks.offered, address))
+            if node.id == context.get_node_id():
+                return checks.offered(context.gcs_address)  # without waiting for a worker
+            said = _result(_call(node, checks.offered, context.gcs_address))
             # A head that does not answer will be found out when it is asked for its store.
             return {} if isinstance(said, Finding) else said
     return {}

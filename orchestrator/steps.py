@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.fingerprints import SOFT_LABELS
 from jobs.store import Record, Store
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.tracking import Tracker
 
 # Ray, MLflow and torch take seconds to import, so each step imports what it needs: a dry run needs
-# none of them, and a sweep whose results are all held needs no Ray.
+# none of them, and a sweep whose results are all held needs no Ray. What a worker runs, the worker
+# imports.
 
 TEACHER_MARGIN = 0.1
 """A teacher must beat the majority class by ten points, or by half of what is left above it."""
@@ -89,13 +90,17 @@ def encode_texts(sweep: Sweep) -> None:
     """Step 2: the frozen encoder's features."""
     for job in sweep.plan.features:
         if not job.held:
-            from jobs import features
             from orchestrator import cluster
+
+            def encode(*arguments: Any, **progress: Any) -> None:
+                from jobs import features
+
+                features.run(*arguments, **progress)
 
             sweep.connect()
             with sweep.terminal.phase("features") as phase:
                 asked = sweep.task, job.spec, sweep.store, sweep.dataset
-                cluster.run(features.run, *asked, phase=phase)
+                cluster.run(encode, *asked, phase=phase)
 
 
 def train_teachers(sweep: Sweep) -> dict[str, str]:
@@ -126,8 +131,12 @@ def train_teachers(sweep: Sweep) -> dict[str, str]:
 
 
 def _train_teacher(sweep: Sweep, job: Job[TeacherSpec]) -> None:
-    from jobs import teacher
     from orchestrator import cluster
+
+    def train_loop(config: dict[str, Any]) -> QdllmError | None:
+        from jobs import teacher
+
+        return teacher.train_loop(config)
 
     sweep.connect()
     config = {
@@ -137,7 +146,7 @@ def _train_teacher(sweep: Sweep, job: Job[TeacherSpec]) -> None:
     }
     with sweep.terminal.phase("teacher") as phase:
         cluster.train(
-            teacher.train_loop,
+            train_loop,
             config,
             sweep.dataset,
             name=job.fingerprint,
@@ -192,15 +201,19 @@ def fit_references(sweep: Sweep, lacking: Container[str]) -> None:
     """Step 4: the classical references that stand beside the students."""
     for job in sweep.plan.probes:
         if not job.held and job.made_from["soft_labels"] not in lacking:
-            from jobs import probe
             from jobs.inputs import gather
             from orchestrator import cluster
+
+            def fit(*arguments: Any, **progress: Any) -> None:
+                from jobs import probe
+
+                probe.run(*arguments, **progress)
 
             sweep.connect()
             arrays = gather(sweep.store, **job.made_from, dataset=sweep.dataset)
             with sweep.terminal.phase("references") as phase:
                 cluster.run(
-                    probe.run,
+                    fit,
                     job.spec,
                     job.fingerprint,
                     job.made_from,

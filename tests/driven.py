@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from jobs.store import Store
@@ -28,11 +30,14 @@ TEXTS = {
 BASE = """
 base:
   angles: raw
-  teacher: {epochs: 1}
-  fit: {batch_size: 64, epochs: %d}
+  teacher: {epochs: 3}
+  fit: {batch_size: 64, epochs: 400}
 seeds: 2
 teacher_floor: 0
 """
+RATES = "0.001, 0.003, 0.007, 0.01, 0.02, 0.06"
+GRID = f"{BASE}axes: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}\n"
+TRIALS = 12
 DEADLINE = 600
 """Seconds that anything may take on a machine that has other things to do."""
 
@@ -117,6 +122,23 @@ class Sweep:
             name: (one.info.status, one.data.tags.get("qdllm.failure", ""))
             for name, one in zip(names, found, strict=True)
         }
+
+
+def undisturbed(factory: pytest.TempPathFactory) -> tuple[Sweep, str]:
+    """A copy of a sweep of GRID that nobody disturbs, and what it printed.
+
+    All of pytest-xdist's processes copy the same one: it takes a minute.
+    """
+    folder = factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "once"
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(exist_ok=True)
+        grid, printed = folder / "tiny.yaml", folder / "printed"
+        grid.write_text(GRID)
+        sweep = Sweep(grid, texts(folder), folder / "home")
+        if not printed.exists():
+            printed.write_text(sweep.run())
+        return sweep.copy(factory.mktemp("undisturbed") / "a home"), printed.read_text()
 
 
 class Driver:

@@ -21,7 +21,7 @@ TRIALS = 8
 SHAPES = {"train": (131_072, 1024), "validation": (64, 1024), "test": (64, 1024)}
 """Half a GB of features to train on: more than a worker takes for itself, torch and all."""
 SIZE = 4 * 131_072 * 1024
-EVERY = 0.2
+EVERY = 1.0
 """Seconds between two looks at the workers."""
 
 
@@ -30,7 +30,7 @@ def trial(number: int) -> Trial:
         {
             "circuit": {"qubits": 2, "layers": 1},
             "loss": {"alpha": number / TRIALS},
-            "fit": {"epochs": 8, "batch_size": 2048},
+            "fit": {"epochs": 3, "batch_size": 2048},
             "seeds": [0],
         }
     )

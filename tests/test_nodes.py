@@ -1,29 +1,15 @@
 """A sweep on a cluster of four nodes, each of which is killed, the head last: the real command."""
 
 import re
-from pathlib import Path
 
 import pytest
-from driven import Sweep, table, texts
+from driven import TRIALS, Sweep, table, undisturbed
 from nodes import Nodes
 
 from orchestrator.nodes import TEACHER
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
-GRID = """
-base:
-  angles: raw
-  teacher: {epochs: 4}
-  fit: {batch_size: 64, epochs: 400}
-  loss.alpha: 0.5
-axes:
-  circuit.layers: [1, 2]
-  fit.lr: [0.001, 0.003, 0.01]
-seeds: 2
-teacher_floor: 0
-"""
-TRIALS = 6
 SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 """How long whoever belongs to a cluster waits for a head that has gone."""
 
@@ -34,19 +20,8 @@ def four(nodes: Nodes) -> None:
     nodes.add("two", cpus=1)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
-    """The sweep on four nodes that stay, and what it printed."""
-    folder: Path = tmp_path_factory.mktemp("undisturbed")
-    (folder / "four.yaml").write_text(GRID)
-    sweep = Sweep(folder / "four.yaml", texts(folder), folder / "home")
-    with Nodes() as nodes:
-        four(nodes)
-        return sweep, sweep.run(**nodes.environment)
-
-
-def test_every_node_may_die_and_the_head_too(undisturbed, tmp_path):
-    expected, printed = undisturbed
+def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
+    expected, printed = undisturbed(tmp_path_factory)
     sweep = Sweep(expected.grid, expected.texts, tmp_path / "home")
     checkpoints = sweep.home / "store" / "checkpoints"
     with Nodes(SOON) as nodes:

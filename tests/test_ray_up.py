@@ -18,7 +18,7 @@ import mlflow
 import pytest
 import yaml
 from conftest import BUCKET, KEYS, ask
-from driven import ROOT, Sweep, table, texts
+from driven import ROOT, TRIALS, Sweep, table, undisturbed
 from hosts import Hosts, lacking
 
 from jobs.store import Store
@@ -37,18 +37,6 @@ WORKERS = ("one", "two", "three")
 STORE = f"s3://{BUCKET}/sweep"
 ENDPOINT = f"http://{ADDRESSES['cloud']}:5055"
 TRACKING = f"http://{ADDRESSES['cloud']}:5000"
-GRID = """
-base:
-  angles: raw
-  teacher: {epochs: 1}
-  fit: {batch_size: 64, epochs: 600}
-axes:
-  circuit.layers: [1, 2]
-  fit.lr: [0.001, 0.003, 0.007, 0.01, 0.02, 0.06]
-seeds: 2
-teacher_floor: 0
-"""
-TRIALS = 12
 POSTGRES = """\
 bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1); mkdir /tmp/database; chown postgres /tmp/database
 runuser -u postgres -- $bin/initdb -D /tmp/database -A trust -E UTF8 --no-locale -N > /dev/null
@@ -153,13 +141,15 @@ def test_the_doctor_finds_nothing(hosts: Hosts, cluster: str) -> None:
     assert "nothing stands in the way of a sweep" in done.stdout
 
 
-def test_a_sweep_survives_its_cluster(hosts: Hosts, bucket: Store, cluster: str, tmp_path) -> None:
+def test_a_sweep_survives_its_cluster(
+    hosts: Hosts, bucket: Store, cluster: str, tmp_path_factory
+) -> None:
     """One worker loses its power, one its line for longer than Ray waits."""
-    (tmp_path / "up.yaml").write_text(GRID)
+    at_home, expected = undisturbed(tmp_path_factory)
     home = hosts.root / "head" / "tmp" / "home"
-    shutil.copy(texts(tmp_path), home)
-    (home / "up.yaml").write_text(GRID)
-    arguments = "GRID=/tmp/home/up.yaml ARGS='--task /tmp/home/notes.csv'"
+    shutil.copy(at_home.texts, home)
+    shutil.copy(at_home.grid, home)
+    arguments = "GRID=/tmp/home/tiny.yaml ARGS='--task /tmp/home/notes.csv'"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     job = hosts.start("laptop", f"{cluster} make submit {arguments}", **pipes)
 
@@ -180,8 +170,6 @@ def test_a_sweep_survives_its_cluster(hosts: Hosts, bucket: Store, cluster: str,
     assert "Traceback" not in output
     assert re.search(r"\d nodes, 0\.00 GPU hours, \d+\.\d\d CPU hours", output)
 
-    at_home = Sweep(tmp_path / "up.yaml", tmp_path / "notes.csv", tmp_path / "home")
-    expected = at_home.run()
     there = Sweep(at_home.grid, at_home.texts, at_home.home, STORE)
     for kind in ("features", "soft-labels", "students"):
         assert there.results(kind) == at_home.results(kind)

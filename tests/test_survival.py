@@ -10,19 +10,18 @@ import shutil
 import time
 from dataclasses import replace
 
+import driven
 import pytest
-from conftest import BUCKET, free_port
-from driven import BASE, Sweep, gone, planned, table, texts
+from conftest import BUCKET, KEYS, free_port
+from driven import BASE, RATES, TRIALS, Driver, Sweep, gone, planned, table
 from gate import Gate
 from mlflow import MlflowClient
 
 pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("QDLLM_SEED", random.randrange(10**6)))
-GRID = BASE % 400 + "axes:\n  circuit.layers: [1, 2]\n  fit.lr: [%s]\n"
-RATES = "0.001, 0.003, 0.007, 0.01, 0.02, 0.06"
-TRIALS = 12
 SPACE = f"search: {{space: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}, trials: 6}}\n"
+KINDS = {"features", "soft-labels", "adapters", "probes", "students", "evaluations", "sweeps"}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,7 @@ def moment() -> random.Random:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
-    """A sweep that nobody disturbs, and what it printed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    grid = folder / "tiny.yaml"
-    grid.write_text(GRID % RATES)
-    sweep = Sweep(grid, texts(folder), folder / "a home")
-    return sweep, sweep.run()
+    return driven.undisturbed(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +73,8 @@ def test_a_killed_driver_leaves_nothing_behind_and_its_sweep_is_free(battered, m
     driver.wait_for(lambda: driver.results_beyond({}))
     refused = battered.run(status=2)
     assert f"held by process {driver.process.pid} on " in refused
-    processes = driver.children()
     pause(moment, 1)
-    driver.process.kill()
-    driver.process.communicate()
-    # Ray's agents want to tell its head first, for a minute.
-    agents = [one for one in processes if one.name().endswith("Agent")]
-    assert gone([one for one in processes if one not in agents], within=15) == []
+    kill(driver)
 
 
 @pytest.mark.parametrize(
@@ -144,18 +133,23 @@ def pause(moment: random.Random, longest: float) -> None:
     time.sleep(moment.uniform(0, longest))
 
 
+def kill(driver: Driver) -> None:
+    """Kill it with -9, and see all that it had started end by itself."""
+    # Ray's agents want to tell its head first, for a minute.
+    processes = [one for one in driver.children() if not one.name().endswith("Agent")]
+    driver.process.kill()
+    driver.process.communicate()
+    assert gone(processes, within=60) == []
+
+
 def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, tmp_path):
     """Its space has twelve points, which is where it ends by itself."""
-    (tmp_path / "seek.yaml").write_text(BASE % 400 + SPACE)
+    (tmp_path / "seek.yaml").write_text(BASE + SPACE)
     search = replace(warm.copy(tmp_path / "a home"), grid=tmp_path / "seek.yaml")
     driver = search.start()
     driver.wait_for(lambda: driver.results_beyond({}))
     pause(moment, 1)
-    processes = driver.children()
-    driver.process.kill()
-    driver.process.communicate()
-    # A worker may publish what it has trained before it notices.
-    assert gone(processes, within=90) == []
+    kill(driver)
     before = search.created()
     output = search.run()
     assert planned(output) == (len(before), 6 - len(before))
@@ -225,7 +219,12 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, m
     assert planned(output) == (0, 6)
     assert len(sweep.results()) == 6
     assert sweep.results().items() <= undisturbed[0].results().items()
-    assert not [file for file in sweep.store.files() if file.path.startswith("checkpoints/")]
+    # The teacher's checkpoints are gone since its soft labels are there.
+    assert {file.path.partition("/")[0] for file in sweep.store.files()} == KINDS
+    assert not (sweep.home / "store").exists()
+    written = [path.read_bytes() for path in sweep.home.rglob("*") if path.is_file()]
+    for secret in KEYS.values():
+        assert not any(secret.encode() in one for one in written)
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median"])
