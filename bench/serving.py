@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Timing, alternate, machine, pin
-from qdllm import data, predictor
+from qdllm import data, saved
 from qdllm.fit import predict
 from qdllm.predictor import Predictor
 from qdllm.specs import CircuitSpec, EncoderSpec, StudentSpec, TaskSpec
@@ -34,7 +34,7 @@ def student() -> Predictor:
         size=parameter_count(core, features, len(CLASSES))
     )
     with tempfile.TemporaryDirectory() as folder:
-        predictor.save(Path(folder), SPEC, CLASSES, features, parameters_P.astype(np.float32))
+        saved.save(Path(folder), SPEC, CLASSES, features, parameters_P.astype(np.float32))
         return Predictor(Path(folder))
 
 

@@ -19,7 +19,7 @@ from orchestrator.findings import Findings
 from orchestrator.results import OBJECTIVE, Result
 from orchestrator.steps import Sweep
 from orchestrator.tracking import Tracker, without_secrets
-from qdllm import predictor
+from qdllm import saved
 from qdllm.specs import EvaluationSpec
 
 
@@ -114,7 +114,7 @@ def _register(sweep: Sweep, tracker: Tracker, chosen: Result, phase: Phase) -> s
     features = sweep.store.record(FEATURES, chosen.trial.made_from["features"])
     assert features is not None, "the student was made from them"
     with tempfile.TemporaryDirectory() as folder:
-        predictor.save(
+        saved.save(
             Path(folder),
             chosen.trial.spec,
             sweep.dataset.classes,

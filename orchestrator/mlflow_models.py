@@ -30,6 +30,13 @@ SERVED_WITH = (
 """What the registered model needs, beside the copy of `qdllm` that goes into it."""
 
 
+class _Untried(Model):
+    """A model that MLflow does not load to try its example: seconds, for no more than a warning."""
+
+    def get_serving_input(self, path: str) -> None:
+        """What MLflow would try."""
+
+
 def register(
     client: MlflowClient,
     uri: str,
@@ -41,7 +48,7 @@ def register(
 ) -> str:
     """Register the student in `folder` as a version of the model, with the alias `champion`.
 
-    `folder` is what qdllm.predictor.save wrote; `tags` is its lineage, with its fingerprint as
+    `folder` is what qdllm.saved.save wrote; `tags` is its lineage, with its fingerprint as
     `qdllm.id`. A student that is a version of the model already is not logged again. Returns the
     model's address.
     """
@@ -52,7 +59,7 @@ def register(
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=experiment_id)
     # Not pyfunc.log_model, which knows no run but an active one, and would end the sweep's.
-    logged = Model.log(
+    logged = _Untried.log(
         artifact_path=None,
         name="student",
         flavor=mlflow.pyfunc,

@@ -10,14 +10,15 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import set_model
 
-from qdllm.predictor import Predictor
-
 
 class Served(mlflow.pyfunc.PythonModel):
     """A column `text` in; a column `label`, and one of probabilities by class name, out."""
 
     def load_context(self, context: Any) -> None:
         """Load student and encoder once, when a server starts."""
+        # Not above: MLflow runs this file to log the model, and torch takes seconds to import.
+        from qdllm.predictor import Predictor
+
         self._predictor = Predictor(Path(context.artifacts["student"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:

@@ -118,7 +118,7 @@ class Tracker:
     ) -> str:
         """Register the student in `folder` as a model with the alias `champion`.
 
-        `folder` is what qdllm.predictor.save wrote; `tags` is its lineage, with its fingerprint as
+        `folder` is what qdllm.saved.save wrote; `tags` is its lineage, with its fingerprint as
         `qdllm.id`. Waits until that and all before it is done, and returns the model's address.
         Raises TrackingError where MLflow does not answer.
         """

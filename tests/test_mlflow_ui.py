@@ -20,7 +20,7 @@ from orchestrator.findings import Findings
 from orchestrator.mlflow_backend import COLUMNS, VIEW
 from orchestrator.results import common
 from orchestrator.tracking import Tracker
-from qdllm import predictor
+from qdllm import saved
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -96,8 +96,7 @@ def written(tmp_path_factory) -> tuple[str, Findings]:
     folder.mkdir()
     _, tensors = small.store.load(chosen.trial.kind, chosen.trial.fingerprint)
     weights_P = tensors["parameters"][chosen.best_seed]
-    predictor.save(folder, chosen.trial.spec, small.dataset.classes, WIDTH, weights_P)
-    # MLflow tries its example, warns that made-up features are too few for a text's, and goes on.
+    saved.save(folder, chosen.trial.spec, small.dataset.classes, WIDTH, weights_P)
     tracker.register(MODEL, folder, {"qdllm.id": chosen.trial.fingerprint})
     tracker.finish(conclude._figures(found, found.evaluation), failed=False)
     tracker.wait()

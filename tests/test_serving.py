@@ -22,7 +22,7 @@ from sweep_records import trial
 from jobs.store import Store
 from orchestrator.conclude import lineage
 from orchestrator.tracking import Tracker
-from qdllm import predictor
+from qdllm import saved
 from qdllm.encoder import encode
 from qdllm.fit import Examples, fit
 from qdllm.predictor import Predictor
@@ -61,7 +61,7 @@ def folder(tmp_path_factory) -> Path:
         seeds=[0],
     )
     folder = tmp_path_factory.mktemp("student")
-    predictor.save(folder, SPEC, CLASSES, width, student.parameters_SP[0].numpy())
+    saved.save(folder, SPEC, CLASSES, width, student.parameters_SP[0].numpy())
     return folder
 
 
