@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
@@ -30,6 +31,9 @@ from qdllm.specs import StudentSpec, fingerprint
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
     name for name in tuple(class_cache.ENV_VARS_TO_PROPAGATE) if name.startswith("AWS_")
 )
+# Ray's telemetry is off, but to count for it which callbacks there are, Tune would import MLflow
+# before the first trial: more than a second.
+usage.tag_callbacks = lambda callbacks: False
 
 RETRIES = 2
 """How often a trial whose worker died is started anew."""
