@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import KEYS, free_port
 from mlflow import MlflowClient
 from servers import kill, serving
 from sweep_records import CREATED, contents, database, trial
@@ -224,10 +225,13 @@ def test_of_two_runs_of_one_trial_the_finished_one_stays(uri, tmp_path):
 
 def test_an_artifact_store_that_fails_is_away(uri, tmp_path, monkeypatch):
     """Its client's errors are no MLflow errors, or even that it is not installed."""
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
     MlflowClient(uri).create_experiment(EXPERIMENT, "s3://nowhere/at/all")
     runs = opened(uri, tmp_path)
-    with pytest.raises(Away, match=r"NoCredentialsError|ModuleNotFoundError"):
+    with pytest.raises(Away, match=r"EndpointConnectionError|ModuleNotFoundError"):
         runs.write_file("grid.yaml", b"axes: {}")
 
 
