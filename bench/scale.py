@@ -50,6 +50,7 @@ class Sizes:
 QUICK = Sizes(
     idle=50,
     rows=10_000,
+    classes=(2,),
     texts=1000,
     readers=4,
     shared=500,

@@ -27,6 +27,7 @@ TEXTS = {
     "weather": ["rain fell on the coast", "a cold wind from the north", "sunny with some cloud"],
     "kitchen": ["stir the soup slowly", "bake the bread for an hour", "chop two onions finely"],
 }
+CLASSES = tuple(TEXTS)
 BASE = """
 base:
   angles: raw
@@ -43,13 +44,14 @@ DEADLINE = 600
 
 
 def texts(folder: Path) -> Path:
-    """A CSV file of 120 easy texts in two classes."""
+    """A CSV file of 120 texts in two classes; one label of twenty is wrong."""
     path = folder / "notes.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
         rows.writerow(("text", "label"))
-        for label, examples in TEXTS.items():
-            rows.writerows((f"{text}, said {n}", label) for n in range(20) for text in examples)
+        for label, other in (CLASSES, CLASSES[::-1]):
+            for text in TEXTS[label]:
+                rows.writerows((f"{text}, said {n}", label if n else other) for n in range(20))
     return path
 
 

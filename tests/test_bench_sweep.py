@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+import bench.planning
 from bench import sweep
 from bench.clocks import Clocks, Recording, Span
 from bench.planning import planning
@@ -80,8 +81,13 @@ def test_others_are_whoever_the_command_did_not_start(tmp_path):
     assert used == {"driver": 1, "trials": 7, "others": 2}
 
 
+@pytest.fixture
+def once(monkeypatch) -> None:
+    monkeypatch.setattr(bench.planning, "REPEATS", 1)
+
+
 @pytest.mark.slow
-def test_the_plan_is_timed_before_and_after_all_is_held(tmp_path):
+def test_the_plan_is_timed_before_and_after_all_is_held(once, tmp_path):
     definition = Grid(name="tiny", axes={"fit.lr": [0.01, 0.02], "circuit.layers": [1, 2]})
     results = planning(tmp_path, definition)
     assert list(results) == ["nothing held", "all trials held"]
@@ -93,7 +99,7 @@ def test_the_plan_is_timed_before_and_after_all_is_held(tmp_path):
 
 
 @pytest.mark.slow
-def test_everything_is_measured_on_a_real_sweep(tmp_path, capsys):
+def test_everything_is_measured_on_a_real_sweep(once, tmp_path, capsys):
     sweep.run(Sizes(short=6, long=4, long_epochs=1, idle=10, planned=100), tmp_path)
     output = capsys.readouterr().out
     for title in ("short: 6 trials", "long: 4 trials", "10 trials that do nothing", "100 trials"):
