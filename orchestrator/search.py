@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ray import tune
 from ray.air._internal import usage
+from ray.exceptions import ActorDiedError
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
@@ -39,7 +40,7 @@ RETRIES = 2
 """How often a trial whose worker died is started anew."""
 LOSSES = 10
 """How often a trial is given to another node, after those that Tune tried were lost."""
-LOST = ("ActorUnavailableError", "NodeDiedError", "node has died", "node was terminated")
+LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 """What Ray says where not the worker, but its node or the way there is gone."""
 PATIENCE, PAUSE = 600.0, 5.0
 """Seconds for which a worker tries to publish what it has trained, and those between two tries."""
@@ -239,16 +240,28 @@ class _Callbacks(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         text = Path(trial.error_file).read_text(encoding="utf-8")
-        if any(word in text for word in LOST):
+        if node_lost(text):
             self.lost.append(self._trial_of(trial.config))
         else:
-            self._runner.failed(self._trial_of(trial.config), _reason(text))
+            self._runner.failed(self._trial_of(trial.config), reason(text))
 
 
-def _reason(text: str) -> str:
-    """What ended a trial, out of Ray's account of it."""
-    if "OutOfMemoryError" in text or "out of memory" in text.lower():
+def node_lost(text: str) -> bool:
+    """Whether a trial ended with its node, by Ray's account of its failures.
+
+    The way to a worker that had no memory is lost too.
+    """
+    return any(word in text for word in LOST) and not _memory(text)
+
+
+def _memory(text: str) -> bool:
+    return "OutOfMemoryError" in text or "out of memory" in text.lower()
+
+
+def reason(text: str) -> str:
+    """What ended a trial, out of Ray's account of its failures."""
+    if _memory(text):
         return f"out of memory, {RETRIES + 1} times; give trials more cores (resources.cpu)"
-    if "ActorDiedError" in text or "WorkerCrashedError" in text:
+    if ActorDiedError.BASE_ERROR_MSG in text:
         return f"its worker died, {RETRIES + 1} times; see the log"
     return text.strip().splitlines()[-1].removeprefix("qdllm.errors.")
