@@ -121,7 +121,7 @@ def _run(
     `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
     """
     callbacks = _Callbacks(trial_of, runner)
-    held, scheduler = runner.definition.resources, _scheduler(runner.definition)
+    held, scheduler = runner.definition.resources, scheduler_of(runner.definition)
     trainable = tune.with_parameters(
         _train,
         trial_of=trial_of,
@@ -199,7 +199,7 @@ class _Patient(Store):
             time.sleep(PAUSE)
 
 
-def _scheduler(definition: Grid) -> TrialScheduler | None:
+def scheduler_of(definition: Grid) -> TrialScheduler | None:
     """What ends unpromising trials early, by the search's objective or validation accuracy."""
     objectives = definition.search.objectives if definition.search else {}
     metric, direction = next(iter(objectives.items()), ("val.accuracy.mean", "maximize"))

@@ -3,13 +3,16 @@
 import re
 
 import pytest
-from driven import TRIALS, Sweep, table, undisturbed
+from driven import Sweep, undisturbed
 from nodes import Nodes
 
 from orchestrator.nodes import TEACHER
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
+FEWER = ("--set", "fit.lr=[0.001, 0.003, 0.01]")
+"""Half of the rates of the sweep that nobody disturbs."""
+TRIALS = 6
 SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 """How long whoever belongs to a cluster waits for a head that has gone."""
 
@@ -21,12 +24,12 @@ def four(nodes: Nodes) -> None:
 
 
 def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
-    expected, printed = undisturbed(tmp_path_factory)
+    expected, _ = undisturbed(tmp_path_factory)
     sweep = Sweep(expected.grid, expected.texts, tmp_path / "home")
     checkpoints = sweep.home / "store" / "checkpoints"
     with Nodes(SOON) as nodes:
         four(nodes)
-        driver = sweep.start(**nodes.environment, **SOON)
+        driver = sweep.start(*FEWER, **nodes.environment, **SOON)
         driver.wait_for(lambda: list(checkpoints.glob("*/checkpoint_*/*")))
         nodes.kill("gpu")
         nodes.add("another", resource=TEACHER)
@@ -44,10 +47,10 @@ def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
     assert 0 < len(done) < TRIALS
     with Nodes() as nodes:
         four(nodes)
-        output = sweep.run(**nodes.environment)
+        sweep.run(*FEWER, **nodes.environment)
     assert done.items() <= sweep.created().items()
+    assert len(sweep.created()) == TRIALS
     assert sweep.results("soft-labels") == expected.results("soft-labels")
-    assert sweep.results() == expected.results()
-    assert table(output) == table(printed)
-    assert set(sweep.runs()) == set(expected.runs())
+    assert sweep.results().items() <= expected.results().items()
+    assert len(sweep.runs()) == 1 + 3 * TRIALS
     assert set(sweep.runs().values()) == {("FINISHED", "")}

@@ -198,8 +198,7 @@ def test_a_trial_without_memory_is_tried_again_and_then_failed(undisturbed, tmp_
         status=1, RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100"
     )
     assert re.search(rf"trial {name} \(.*\): out of memory, 3 times; give trials more", output)
-    assert sweep.run().count("out of memory") == 0
-    assert sweep.results() == undisturbed[0].results()
+    assert planned(sweep.run("--dry-run")) == (TRIALS - 1, 1)
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, moment, tmp_path):
@@ -227,24 +226,22 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, m
         assert not any(secret.encode() in one for one in written)
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "median"])
-def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path, scheduler):
+def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     sweep = warm.copy(tmp_path / "a home")
     settings = ("--set", "fit.epochs=30", "--set", f"fit.lr=[{RATES}]")
-    scheduled = (*settings, "--set", f"scheduler={scheduler}")
+    scheduled = (*settings, "--set", "scheduler=asha")
     output = sweep.run(*scheduled)
     finished, stopped = sweep.created(), sweep.created("stopped")
     assert len(finished) + len(stopped) == TRIALS
-    told = re.findall(rf"trial (\w+) \(.*\): stopped by {scheduler} after epoch \d+\n", output)
+    told = re.findall(r"trial (\w+) \(.*\): stopped by asha after epoch \d+\n", output)
     assert set(told) == stopped.keys() > set()
-    if scheduler == "asha":
-        again = sweep.run(*scheduled)
-        assert planned(again) == (TRIALS, 0)
-        assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
-        assert table(again) == table(output)
-        assert planned(sweep.run(*settings)) == (len(finished), len(stopped))
-        assert len(sweep.created()) == TRIALS
-        assert set(sweep.runs().values()) == {("FINISHED", "")}
+    again = sweep.run(*scheduled)
+    assert planned(again) == (TRIALS, 0)
+    assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
+    assert table(again) == table(output)
+    assert planned(sweep.run(*settings)) == (len(finished), len(stopped))
+    assert len(sweep.created()) == TRIALS
+    assert set(sweep.runs().values()) == {("FINISHED", "")}
 
 
 def test_another_grid_of_the_same_name_says_what_is_other(undisturbed):

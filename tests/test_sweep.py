@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mlflow import MlflowClient
 from jobs.store import Store
 
 SMALL = [
-    "teacher.epochs=2",
+    "teacher.epochs=3",
     "fit.epochs=2",
     "seeds=[0, 1]",
     "circuit.layers=[1, 2]",
@@ -43,14 +44,22 @@ def sweep(
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory) -> Path:
-    return driven.texts(tmp_path_factory.mktemp("texts"))
+def undisturbed(tmp_path_factory) -> driven.Sweep:
+    """Another grid, with the same teacher."""
+    return driven.undisturbed(tmp_path_factory)[0]
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory, texts) -> tuple[Path, str]:
+def texts(undisturbed) -> Path:
+    return undisturbed.texts
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, undisturbed, texts) -> tuple[Path, str]:
     """A home folder with a finished sweep, and what the command printed."""
     home = tmp_path_factory.mktemp("a home")
+    for kind in ("soft-labels", "adapters"):
+        shutil.copytree(undisturbed.home / "store" / kind, home / "store" / kind)
     done = sweep(home, "--task", str(texts))
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done.stdout
@@ -189,7 +198,7 @@ def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path
     path = tmp_path / "near.yaml"
     path.write_text(
         "base: {encoder: {hidden_layers: [4, 6]}, fit: {epochs: 2, batch_size: 64, lr: 0.01},\n"
-        "       teacher: {epochs: 2}, seeds: [0, 1]}\n"
+        "       teacher: {epochs: 3}, seeds: [0, 1]}\n"
         "search: {space: {circuit.layers: {low: 1, high: 2}, loss.alpha: {low: 0, high: 1}},\n"
         "         objectives: {val.accuracy.mean: maximize, parameters: minimize}, trials: 4}\n"
     )

@@ -30,6 +30,9 @@ pytestmark = [
 ]
 
 
+STAGES = (0, 1, 2, 3)
+
+
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> TaskSpec:
     """Two classes that one word tells apart; the train split does not divide into batches."""
@@ -122,7 +125,7 @@ def plain_losses(task, base) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_zero_stage_trains_like_plain_torch(task, base, stage, plain_losses):
     job._join_group()
     course = fine_tune(spec_of(base, zero_stage=stage), data.load(task), silent)
@@ -148,7 +151,7 @@ def test_saving_memory_changes_no_number(task, base, stage, saving, plain_losses
     np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", STAGES)
 def test_bfloat16_trains_and_is_reloaded_within_its_tolerance(task, base, stage, tmp_path):
     spec = spec_of(base, precision="bfloat16", zero_stage=stage)
     key = job.run(task, spec, Store(str(tmp_path)), data.load(task))
@@ -156,26 +159,34 @@ def test_bfloat16_trains_and_is_reloaded_within_its_tolerance(task, base, stage,
     assert curve[-1]["train.loss"] < 0.8 * curve[0]["train.loss"]
 
 
-def rank_of_two(rank: int, folder: str, task: TaskSpec, spec: TeacherSpec) -> None:
+def rank_of_two(rank: int, folder: str, task: TaskSpec, specs: list[TeacherSpec]) -> None:
     os.environ["LOCAL_RANK"] = str(rank)
     torch.set_num_threads(1)
     where = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
-    job.run(task, spec, Store(f"{folder}/store"), data.load(task))
+    for spec in specs:
+        job.run(task, spec, Store(f"{folder}/store"), data.load(task))
     distributed.barrier()
     # Not by way of the interpreter's end, where a thread of gloo's that still wants the GIL aborts
     # the process: torch joins those threads only when DeepSpeed lets go of its groups, at exit.
     os._exit(0)
 
 
+@pytest.fixture(scope="module")
+def by_two(task, base, tmp_path_factory) -> Store:
+    """What two workers make at each stage, one after the other: they take seconds to start."""
+    folder = str(tmp_path_factory.mktemp("by two"))
+    specs = [spec_of(base, zero_stage=stage) for stage in STAGES]
+    torch.multiprocessing.spawn(rank_of_two, (folder, task, specs), nprocs=2)
+    return Store(f"{folder}/store")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_two_workers_give_what_one_gives(task, base, stage, tmp_path):
-    spec = spec_of(base, zero_stage=stage)
-    torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, spec), nprocs=2)
-    alone, together = Store(str(tmp_path / "alone")), Store(str(tmp_path / "store"))
-    key = job.run(task, spec, alone, data.load(task))
-    record, splits = together.load(job.KIND, key)
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_workers_give_what_one_gives(task, base, stage, by_two, tmp_path):
+    alone = Store(str(tmp_path))
+    key = job.run(task, spec_of(base, zero_stage=stage), alone, data.load(task))
+    record, splits = by_two.load(job.KIND, key)
     _, expected = alone.load(job.KIND, key)
     assert record.summary["workers"] == 2
     for name, logits_NC in splits.items():
@@ -188,7 +199,7 @@ def test_workers_that_cannot_share_a_batch_are_refused(task, base, tmp_path):
     with pytest.raises(
         Exception, match="batch size 15 cannot be shared evenly by 2 workers, 7 rows"
     ):
-        torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, spec), nprocs=2)
+        torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, [spec]), nprocs=2)
 
 
 class Killed(Exception):
