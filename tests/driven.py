@@ -30,6 +30,7 @@ TEXTS = {
 CLASSES = tuple(TEXTS)
 BASE = """
 base:
+  circuit: {qubits: 4}
   angles: raw
   teacher: {epochs: 3}
   fit: {batch_size: 64, epochs: 400}
@@ -39,6 +40,8 @@ teacher_floor: 0
 RATES = "0.001, 0.003, 0.007, 0.01, 0.02, 0.06"
 GRID = f"{BASE}axes: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}\n"
 TRIALS = 12
+KINDS = {"features", "soft-labels", "adapters", "probes", "students", "evaluations", "sweeps"}
+"""What a store has of a sweep that has ended: no lock, and no checkpoint of a teacher's."""
 DEADLINE = 600
 """Seconds that anything may take on a machine that has other things to do."""
 

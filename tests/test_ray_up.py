@@ -18,7 +18,7 @@ import mlflow
 import pytest
 import yaml
 from conftest import BUCKET, KEYS, ask
-from driven import ROOT, TRIALS, Sweep, table, undisturbed
+from driven import KINDS, ROOT, TRIALS, Sweep, table, undisturbed
 from hosts import Hosts, lacking
 
 from jobs.store import Store
@@ -175,6 +175,7 @@ def test_a_sweep_survives_its_cluster(
         assert there.results(kind) == at_home.results(kind)
     assert table(output) == table(expected)
     assert len(there.results()) == TRIALS
+    assert {file.path.partition("/")[0] for file in bucket.files()} == KINDS
     client = mlflow.MlflowClient(TRACKING)
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=5000)
