@@ -1,5 +1,6 @@
 """Ray: start it, run one job on it, train a teacher on its workers."""
 
+import importlib
 import os
 import secrets
 import socket
@@ -130,16 +131,18 @@ def _places(patience: float) -> list[Place]:
     ]
 
 
-def run(job: Callable[..., Any], *arguments: Any, phase: Phase) -> Any:
-    """Run `job(*arguments, progress=…)` on all CPUs of one node and return what it returns.
+def run(job: str, *arguments: Any, phase: Phase) -> Any:
+    """Run a job's `run(*arguments, progress=…)` on all CPUs of one node, return what it returns.
 
-    The job calls `progress(phase, done, total, note)`. Raises what the job raises.
+    `job`: its module, which the worker alone imports. The job calls `progress(phase, done, total,
+    note)`. Raises what the job raises.
     """
     import ray
 
     @ray.remote(num_cpus=max(1, capacity.largest("CPU")))
     def work(progress: Any, *arguments: Any) -> Any:
-        return job(*arguments, progress=lambda *update: progress.put(update))
+        module = importlib.import_module(job)
+        return module.run(*arguments, progress=lambda *update: progress.put(update))
 
     with _progress(phase) as (queue, drain):
         result = work.remote(queue, *arguments)

@@ -92,15 +92,10 @@ def encode_texts(sweep: Sweep) -> None:
         if not job.held:
             from orchestrator import cluster
 
-            def encode(*arguments: Any, **progress: Any) -> None:
-                from jobs import features
-
-                features.run(*arguments, **progress)
-
             sweep.connect()
             with sweep.terminal.phase("features") as phase:
                 asked = sweep.task, job.spec, sweep.store, sweep.dataset
-                cluster.run(encode, *asked, phase=phase)
+                cluster.run("jobs.features", *asked, phase=phase)
 
 
 def train_teachers(sweep: Sweep) -> dict[str, str]:
@@ -204,16 +199,11 @@ def fit_references(sweep: Sweep, lacking: Container[str]) -> None:
             from jobs.inputs import gather
             from orchestrator import cluster
 
-            def fit(*arguments: Any, **progress: Any) -> None:
-                from jobs import probe
-
-                probe.run(*arguments, **progress)
-
             sweep.connect()
             arrays = gather(sweep.store, **job.made_from, dataset=sweep.dataset)
             with sweep.terminal.phase("references") as phase:
                 cluster.run(
-                    fit,
+                    "jobs.probe",
                     job.spec,
                     job.fingerprint,
                     job.made_from,
