@@ -20,9 +20,9 @@ import qdllm
 from bench.measure import Timing, alternate, flop, machine, peak_flops, pin
 from bench.peers import ENGINE, PEERS, Answer, Problem
 from bench.training import TASKS, epoch_seconds, population_call, step_split
-from qdllm import mindquantum_backend
+from qdllm import mindquantum
 from qdllm.engine import cpu
-from qdllm.statevector import program_of
+from qdllm.engine.statevector import program_of
 
 LAYERS = (2, 11)
 BATCH = 8
@@ -88,7 +88,7 @@ def random_problem(spec: qdllm.CircuitSpec) -> Problem:
 def reference(problem: Problem) -> Answer:
     """In complex128."""
     angles, weights, factors = (torch.from_numpy(array) for array in problem[1:])
-    values, in_angles, in_weights = mindquantum_backend.jacobians(problem.spec, angles, weights)
+    values, in_angles, in_weights = mindquantum.jacobians(problem.spec, angles, weights)
     return Answer(
         values.numpy(),
         torch.einsum("ni,nij->nj", factors, in_angles).numpy(),

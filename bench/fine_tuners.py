@@ -24,9 +24,10 @@ from transformers import (
 )
 
 from jobs.fine_tune import CLIP, fine_tune
-from qdllm import data, teacher
+from qdllm import teacher
 from qdllm.encoder import tokenize
 from qdllm.specs import TaskSpec, TeacherSpec
+from qdllm.texts import data
 
 BATCH = 16
 PAD = "[PAD]"

@@ -35,11 +35,11 @@ def main() -> None:
         failures.append(reason)
 
     with tempfile.TemporaryDirectory() as folder, cluster.connect():
-        from orchestrator import search
+        from orchestrator.tune import tuner
 
-        search._train = nothing
+        trials._train = nothing
         shared = Grid(name="idle"), {}, Store(folder), Path(folder)
-        search.run_list(search.Runner(*shared, ended, failed), trials)
+        tuner.run_list(tuner.Runner(*shared, ended, failed), trials)
     clocks.write(file)
     sys.exit("\n".join(failures) or None)
 

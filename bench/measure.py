@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from qdllm.circuit import gates
+from qdllm.circuits.gates import gates
 from qdllm.engine.fusion import compile_gates
 from qdllm.engine.simd import WIDTH, splat, total
 from qdllm.specs import CircuitSpec

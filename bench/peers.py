@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import qdllm
-from qdllm.circuit import Gate, gates
+from qdllm.circuits.gates import Gate, gates
 
 Array = NDArray[Any]
 
@@ -100,7 +100,7 @@ def _mindquantum_jacobian(
     from mindquantum.core.operators import Hamiltonian, QubitOperator
     from mindquantum.simulator import Simulator
 
-    from qdllm.mindquantum_backend import circuit_of
+    from qdllm.mindquantum import circuit_of
 
     qubits = problem.spec.qubits
     simulator = Simulator("mqvector", qubits, dtype=mindquantum.complex64)
@@ -128,7 +128,7 @@ def mindquantum_weighted(problem: Problem) -> Call:
     from mindquantum.core.operators import Hamiltonian, QubitOperator
     from mindquantum.simulator import Simulator
 
-    from qdllm.mindquantum_backend import circuit_of
+    from qdllm.mindquantum import circuit_of
 
     qubits = problem.spec.qubits
     circuit, groups = grouped(gates(problem.spec), merge=True)

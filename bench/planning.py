@@ -15,8 +15,8 @@ from jobs.store import Store
 from orchestrator import grid
 from orchestrator.grid import Grid
 from orchestrator.plan import plan
-from qdllm import data
-from qdllm.data import Dataset
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
 
 REPEATS = 5
 

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Timing, alternate, machine, pin
-from qdllm import data, saved
+from qdllm import saved
 from qdllm.fit import predict
 from qdllm.predictor import Predictor
 from qdllm.specs import CircuitSpec, EncoderSpec, StudentSpec, TaskSpec
 from qdllm.student import circuit_core, parameter_count
+from qdllm.texts import data
 
 TEXTS = 64
 """Texts in one request."""

@@ -13,13 +13,13 @@ import numpy as np
 from bench.tracked import trial
 from jobs.fingerprints import STUDENTS
 from jobs.inputs import gather
-from jobs.record import read as parsed
-from jobs.record import write
 from jobs.store import Store
+from jobs.store.record import read as parsed
+from jobs.store.record import write
 from orchestrator.plan import Trial
-from qdllm import data
-from qdllm.data import Dataset
 from qdllm.specs import StudentSpec, TaskSpec
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
 
 NAME = "0123456789abcdef"
 """The fingerprint of everything that is made up here."""

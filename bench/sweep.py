@@ -27,8 +27,8 @@ from jobs.store import Store
 from orchestrator import grid
 from orchestrator.grid import Grid
 from orchestrator.plan import Job, plan
-from qdllm import data
-from qdllm.data import Dataset
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
 
 PACKAGES = ("ray", "mlflow", "torch")
 WIDTH = 768

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 
 from bench.clocks import Clocks, Span
-from orchestrator import cluster, steps, students, sweep
+from orchestrator import cluster, sweep
+from orchestrator.steps import inputs, trials
 
 
 def main() -> None:
@@ -23,12 +24,12 @@ def main() -> None:
     clocks.spans.append(Span("imports", psutil.Process().create_time(), time.time()))
     for owner, attribute, name in (
         (sweep, "plan", "plan"),
-        (steps, "open_tracker", "open"),
-        (students, "_runner", "gather"),
-        (students.Ended, "ended", "ended"),
+        (inputs, "open_tracker", "open"),
+        (trials, "_runner", "gather"),
+        (trials.Ended, "ended", "ended"),
     ):
         clocks.around(owner, attribute, name)
-    connect, train = cluster.connect, students.train
+    connect, train = cluster.connect, trials.train
 
     @contextmanager
     def connected(*arguments: Any) -> Iterator[Any]:
@@ -44,7 +45,7 @@ def main() -> None:
             tracker.wait()
         sys.exit()
 
-    cluster.connect, students.train = connected, trained
+    cluster.connect, trials.train = connected, trained
     try:
         sys.exit(sweep.main(arguments))
     finally:

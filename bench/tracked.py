@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 
 from jobs.fingerprints import STUDENTS
-from jobs.record import DataFile, Record
+from jobs.store.record import DataFile, Record
 from orchestrator.plan import Trial
-from orchestrator.results import Result
+from orchestrator.plan.ranking import Result
 from orchestrator.tracking import CURVES, ENVIRONMENT
 from qdllm.specs import SCHEMA, StudentSpec
 
@@ -109,13 +109,13 @@ def asked(home: Path) -> Asked:
 
 def _runs(home: Path) -> Any:
     os.environ |= ENVIRONMENT
-    from orchestrator.mlflow_runs import Runs
+    from orchestrator.tracking.runs import Runs
 
     return Runs(f"sqlite:///{home / FILE}", home / "artifacts", EXPERIMENT, SWEEP, {})
 
 
 def _client(home: Path) -> Any:
-    from orchestrator.mlflow_backend import connect
+    from orchestrator.tracking.backend import connect
 
     return connect(f"sqlite:///{home / FILE}")
 

@@ -10,15 +10,16 @@ from jobs.command import Progress, main
 from jobs.store import Store
 from jobs.student import KIND as STUDENTS
 from jobs.student import examples, gather
-from qdllm import data, mindquantum_backend
-from qdllm.data import Dataset
+from qdllm import mindquantum
+from qdllm.engine.statevector import expectations as engine
 from qdllm.metrics import classification
 from qdllm.specs import EvaluationSpec, Spec, StudentSpec
-from qdllm.statevector import expectations as engine
 from qdllm.student import restore
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
 
 KIND = fingerprints.EVALUATIONS
-SIMULATORS = {"engine": engine, "mindquantum": mindquantum_backend.expectations}
+SIMULATORS = {"engine": engine, "mindquantum": mindquantum.expectations}
 CHUNK = 64
 """Examples between two reports of progress."""
 

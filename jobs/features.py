@@ -8,11 +8,11 @@ import torch
 from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.store import Store
-from qdllm import data
-from qdllm.data import Dataset
 from qdllm.encoder import Encoder
 from qdllm.models import resolve
 from qdllm.specs import EncoderSpec, Spec, TaskSpec
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
 
 KIND = fingerprints.FEATURES
 

@@ -18,10 +18,11 @@ from torch import distributed
 from torch.nn.functional import cross_entropy
 
 from jobs.command import Progress
-from qdllm import data, teacher
+from qdllm import teacher
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.specs import TeacherSpec
+from qdllm.texts import data
 
 CLIP = 1.0
 """Gradients are scaled down to this norm."""

@@ -6,8 +6,8 @@ import numpy as np
 
 from jobs.fingerprints import FEATURES, SOFT_LABELS
 from jobs.store import Record, Store
-from qdllm.data import SPLITS, Dataset
 from qdllm.errors import StoreError
+from qdllm.texts.data import SPLITS, Dataset
 
 
 def gather(

@@ -13,14 +13,14 @@ from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.store import Record, Store
 from jobs.student import examples, gather
-from qdllm import data
-from qdllm.data import SPLITS
 from qdllm.errors import TrialError
 from qdllm.fit import fit, predict
 from qdllm.metrics import classification
 from qdllm.probes import classical_width, logistic_regression
 from qdllm.specs import ProbeSpec, Spec, TaskSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
+from qdllm.texts import data
+from qdllm.texts.data import SPLITS
 
 KIND = fingerprints.PROBES
 

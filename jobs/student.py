@@ -12,12 +12,12 @@ from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.inputs import gather
 from jobs.store import Record, Store
-from qdllm import data
-from qdllm.data import SPLITS
 from qdllm.fit import Examples, fit, predict
 from qdllm.metrics import classification
 from qdllm.specs import Spec, StudentSpec
 from qdllm.student import Student, circuit_core, parameter_count
+from qdllm.texts import data
+from qdllm.texts.data import SPLITS
 
 KIND = fingerprints.STUDENTS
 

@@ -21,11 +21,12 @@ from jobs import fingerprints
 from jobs.command import Progress, main
 from jobs.fine_tune import Course, Report, accuracy, device, fine_tune, sharded_logits
 from jobs.store import Store
-from qdllm import data, teacher
-from qdllm.data import Dataset
+from qdllm import teacher
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import resolve
 from qdllm.specs import Spec, TaskSpec, TeacherSpec
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
 
 KIND = fingerprints.SOFT_LABELS
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}

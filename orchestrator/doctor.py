@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from orchestrator import checks, nodes, options
-from orchestrator.checks import Finding
+from orchestrator import options
+from orchestrator.cluster import checks, nodes
+from orchestrator.cluster.checks import Finding
 from orchestrator.console import Terminal
 from qdllm.errors import ConfigError, QdllmError
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 
-from orchestrator import cluster, findings, grid, options, outlook, steps, tables
+from orchestrator import cluster, grid, options
 from orchestrator.console import Terminal
-from orchestrator.plan import plan
+from orchestrator.plan import forecast, plan
+from orchestrator.report import findings, tables
+from orchestrator.steps import inputs
 from qdllm.errors import ConfigError, QdllmError
 from qdllm.models import KNOWN
 
@@ -111,11 +113,11 @@ def sweep(chosen: argparse.Namespace) -> int:
         place, cpus = cluster.place(places.ray)
         sweeps = []
         for task, specs in tasks.items():
-            dataset = steps.load_texts(task, terminal)
+            dataset = inputs.load_texts(task, terminal)
             planned = plan(specs, dataset, store, definition.search, definition.scheduler)
-            needs = outlook.needs(definition, planned, store, len(dataset.texts), cpus)
+            needs = forecast.needs(definition, planned, store, len(dataset.texts), cpus)
             sweeps.append(
-                steps.Sweep(
+                inputs.Sweep(
                     definition=definition,
                     dataset=dataset,
                     store=store,
@@ -144,7 +146,7 @@ def sweep(chosen: argparse.Namespace) -> int:
         return max(walk(this, began) for this in sweeps)
 
 
-def walk(this: steps.Sweep, began: float) -> int:
+def walk(this: inputs.Sweep, began: float) -> int:
     """The walk through one task. Returns 0, or 1 if a trial failed. `began`: by time.monotonic.
 
     1. Hold the sweep against other drivers, check what it stands on, write down what it asks.
@@ -153,21 +155,21 @@ def walk(this: steps.Sweep, began: float) -> int:
     4. Train the students, and the classical references beside them.
     5. Rank the students, and register the champion.
     """
-    from orchestrator import lock, students
+    from orchestrator.steps import lock, trials
 
     with ExitStack() as stack:
         stack.enter_context(lock.held(this.store, this.plan.name))
-        tracker = steps.open_tracker(this)
+        tracker = inputs.open_tracker(this)
         stack.push(tracker.close)
-        steps.check_nodes(this)
+        inputs.check_nodes(this)
         findings.publish_sweep(this.store, this.definition, this.plan, this.dataset)
-        steps.encode_texts(this)
-        lacking = steps.train_teachers(this)
-        this, failures = students.train(this, tracker, lacking)
-        steps.fit_references(this, lacking)
-        from orchestrator import conclude  # torch and Transformers
+        inputs.encode_texts(this)
+        lacking = inputs.train_teachers(this)
+        this, failures = trials.train(this, tracker, lacking)
+        inputs.fit_references(this, lacking)
+        from orchestrator.steps import conclusion  # torch and Transformers
 
-        conclude.conclude(this, tracker, failures, began)
+        conclusion.conclude(this, tracker, failures, began)
     return 1 if failures else 0
 
 

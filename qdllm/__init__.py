@@ -7,20 +7,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qdllm.circuit import gates, weight_count, weight_names
+    from qdllm.circuits.gates import gates, weight_count, weight_names
+    from qdllm.engine.statevector import expectations
     from qdllm.specs import CircuitSpec, StudentSpec, fingerprint
-    from qdllm.statevector import expectations
     from qdllm.student import Student
 
 _HOME = {
     "CircuitSpec": "qdllm.specs",
     "Student": "qdllm.student",
     "StudentSpec": "qdllm.specs",
-    "expectations": "qdllm.statevector",
+    "expectations": "qdllm.engine.statevector",
     "fingerprint": "qdllm.specs",
-    "gates": "qdllm.circuit",
-    "weight_count": "qdllm.circuit",
-    "weight_names": "qdllm.circuit",
+    "gates": "qdllm.circuits.gates",
+    "weight_count": "qdllm.circuits.gates",
+    "weight_names": "qdllm.circuits.gates",
 }
 
 __all__ = [

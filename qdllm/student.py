@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from qdllm.circuit import weight_count
+from qdllm.circuits.gates import weight_count
+from qdllm.engine.statevector import expectations
 from qdllm.specs import CircuitSpec, StudentSpec
-from qdllm.statevector import expectations
 
 MINMAX_RANGE = 10.0
 """The published program scales each text's angles to [0, 10]."""

@@ -7,37 +7,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ROOT = Path(__file__).parent.parent
 LAYERS = ("qdllm", "jobs", "orchestrator")
 HOMES = {
     "ray": {
-        "orchestrator/asking.py",
-        "orchestrator/capacity.py",
-        "orchestrator/cluster.py",
-        "orchestrator/nodes.py",
-        "orchestrator/search.py",
+        "orchestrator/tune/searcher.py",
+        "orchestrator/cluster/capacity.py",
+        "orchestrator/cluster/work.py",
+        "orchestrator/cluster/nodes.py",
+        "orchestrator/tune/tuner.py",
         "orchestrator/spot.py",
         "jobs/teacher.py",
     },
     "mlflow": {
-        "orchestrator/mlflow_backend.py",
-        "orchestrator/mlflow_models.py",
-        "orchestrator/mlflow_runs.py",
-        "orchestrator/serving.py",
+        "orchestrator/tracking/backend.py",
+        "orchestrator/tracking/models.py",
+        "orchestrator/tracking/runs.py",
+        "orchestrator/tracking/serving.py",
     },
     "deepspeed": {"jobs/teacher.py", "jobs/fine_tune.py"},
     "transformers": {"qdllm/teacher.py", "qdllm/encoder.py"},
     "peft": {"qdllm/teacher.py"},
-    "mindquantum": {"qdllm/mindquantum_backend.py"},
+    "mindquantum": {"qdllm/mindquantum.py"},
     "sklearn": {"qdllm/probes.py"},
-    "obstore": {"jobs/store.py"},
-    "optuna": {"orchestrator/suggestions.py"},
+    "obstore": {"jobs/store/results.py"},
+    "optuna": {"orchestrator/tune/sampler.py"},
     "matplotlib": {
-        f"orchestrator/figures/{name}.py"
+        f"orchestrator/report/figures/{name}.py"
         for name in ("axes", "canvas", "marks", "overall", "students")
     },
-    "jinja2": {"orchestrator/page.py"},
+    "jinja2": {"orchestrator/report/page.py"},
 }
 """Each outside library has one home; serving.py is what MLflow itself runs."""
 

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import zipfile
 
+import manifests
 import pytest
+from checkout import ROOT
+from manifests import KUBERAY, LAUNCHER, START, TYPES, load
 from ray._private.runtime_env.packaging import create_package
 from ray.dashboard.modules.job.cli import submit
 
 from orchestrator import sweep
-from tests import manifests
-from tests.manifests import KUBERAY, LAUNCHER, ROOT, START, TYPES, load
 
 FILES = (*LAUNCHER, KUBERAY)
 STARTS = [
@@ -163,7 +164,7 @@ def test_five_lines_are_the_users(name):
 
 def test_a_job_takes_code_and_grids_along_and_nothing_else(tmp_path):
     folder = tmp_path / "project"
-    ours = ["orchestrator/grids/a.yaml", "jobs/store.py", "qdllm/a/b.py", "my_grid.yaml"]
+    ours = ["orchestrator/grid/files/a.yaml", "jobs/store.py", "qdllm/a/b.py", "my_grid.yaml"]
     theirs = [".git/config", ".venv/bin/python", ".qdllm/store/a", "texts.csv", "data/a.txt"]
     theirs += ["shared/secret", "jobs/__pycache__/a.pyc", ".env", "notes/my_grid.yaml"]
     for name in ours + theirs:

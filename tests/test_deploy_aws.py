@@ -5,6 +5,8 @@ import re
 
 import boto3
 import pytest
+from checkout import ROOT
+from manifests import TYPES, load
 from moto import mock_aws
 from moto.core import set_initial_no_auth_action_count
 from ray.autoscaler._private.aws.config import bootstrap_aws
@@ -12,8 +14,6 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.aws.utils import resource_cache
 from ray.autoscaler._private.util import prepare_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
-
-from tests.manifests import ROOT, TYPES, load
 
 MINE = "203.0.113.7/32"
 WORLD = "0.0.0.0/0"

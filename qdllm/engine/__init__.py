@@ -1,4 +1,4 @@
-"""How `qdllm.statevector` computes: a compiler into fused steps, and two ways to run them.
+"""How `qdllm.engine.statevector` computes: a compiler into fused steps, and two ways to run them.
 
 `fusion` turns gates into steps. `cpu` runs them in kernels compiled by Numba: `walk` takes a batch
 through all of them and back, `steps` and `boundary` through one, `tables` prepares a student's

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from qdllm.circuit import Gate
+from qdllm.circuits.gates import Gate
 
 QUARTER_TURN = -1
 """Weight index of the constant phase −π/2: RX(z)|0⟩ is RZ(−π/2) RY(z)|0⟩ up to a global phase."""

@@ -1,0 +1,205 @@
+"""`python -m jobs.store`: show what a store holds, check it, and clean it up."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from jobs.store import address
+from jobs.store.inventory import Key, inventory, leftovers, old_checkpoints, peek, told, unused
+from jobs.store.record import DamagedError, Record, VersionError
+from jobs.store.results import Store
+from qdllm.errors import ConfigError, QdllmError, nearest
+
+PLAIN_WIDTH = 150
+"""Columns where the output is no terminal: enough not to fold a line that a program reads."""
+NAMED = 5
+"""Results that a message names at most."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Each subcommand sets `run`, called with the store and the options."""
+    command = argparse.ArgumentParser(
+        prog="python -m jobs.store",
+        description="Show what a store holds, check it, and clean it up.",
+    )
+    commands = command.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(run: Callable[..., int], help: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(run.__name__, help=help, description=run.__doc__)
+        one.add_argument(
+            "--store",
+            default=".qdllm/store",
+            metavar="URI",
+            help="a folder, s3://bucket/prefix or gs://bucket/prefix (default: %(default)s)",
+        )
+        one.set_defaults(run=run)
+        return one
+
+    listing = add(ls, "list results, the newest last")
+    listing.add_argument("--kind", help="only results of this kind, such as students")
+    one = add(show, "print a result's record")
+    one.add_argument(
+        "fingerprint", metavar="FP", help="how a fingerprint or kind/fingerprint begins"
+    )
+    check = add(verify, "read every result and tell which are damaged")
+    check.add_argument("--remove", action="store_true", help="delete what is damaged")
+    clean = add(gc, "delete what no run can use")
+    clean.add_argument(
+        "--keep-used", action="store_true", help="delete also results that no student uses"
+    )
+    clean.add_argument(
+        "--dry-run", action="store_true", help="show what would be deleted, and stop"
+    )
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit status.
+
+    0; 1 if a result is damaged or the store cannot be used; 2 for arguments that cannot be used.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        folder = address.folder(options.store)
+        if folder and not folder.is_dir():
+            raise ConfigError(f"there is no store in {folder}; give its address with --store")
+        status: int = options.run(Store(options.store), options)
+    except QdllmError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        # `| head` has read enough; what is left shall not go there at the interpreter's end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def ls(store: Store, options: argparse.Namespace) -> int:
+    """List the results, the newest last."""
+    results = inventory(store).results
+    kinds = sorted({kind for kind, _ in results})
+    if options.kind not in (None, *kinds):
+        raise ConfigError(
+            f"{store.uri} has no results of kind {options.kind!r}"
+            f"{nearest(options.kind, kinds)}; there are: {', '.join(kinds) or 'none'}"
+        )
+    rows, total = [], 0
+    for key, files in results.items():
+        if options.kind in (None, key[0]):
+            size = sum(file.bytes for file in files)
+            record = peek(store, key)
+            rows.append(
+                (record.created, *key, f"{record.seconds:,.1f} s", decimal(size), told(record))
+                if isinstance(record, Record)
+                else (files[0].modified, *key, "", decimal(size), "cannot be read: see verify")
+            )
+            total += size
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("kind", "fingerprint", "created"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("took", "size"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_column("what it is")
+    for created, kind, fingerprint, *rest in sorted(rows):
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
+        table.add_row(kind, fingerprint, day, *rest)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    Console(width=width).print(table, markup=False, highlight=False)
+    print(f"{len(rows)} result{'s' * (len(rows) != 1)}, {decimal(total)}, in {store.uri}")
+    return 0
+
+
+def show(store: Store, options: argparse.Namespace) -> int:
+    """Print the record of a result, what it was made from, and what was made from it."""
+    results = inventory(store).results
+    key = find(results, options.fingerprint)
+    record = store.record(*key)
+    if record is None:
+        raise ConfigError(f"{'/'.join(key)} has just been deleted")
+    others = {other: peek(store, other) for other in sorted(results)}
+    lines = {
+        other: f"{'/'.join(other)}  {told(found)}"
+        for other, found in others.items()
+        if isinstance(found, Record)
+    }
+    print("/".join(key))
+    print(record.model_dump_json(indent=2))
+    print("made from")
+    for name, source in record.made_from.items():
+        held = [line for other, line in lines.items() if other[1] == source]
+        print(f"  {name}: {'; '.join(held) or source}")
+    print("used by")
+    for other, line in lines.items():
+        found = others[other]
+        if isinstance(found, Record) and record.fingerprint in found.made_from.values():
+            print(f"  {line}")
+    return 0
+
+
+def verify(store: Store, options: argparse.Namespace) -> int:
+    """Read every result to its last byte, and tell which are damaged."""
+    results = inventory(store).results
+    damaged, foreign = [], 0
+    for key in sorted(results):
+        try:
+            store.load(*key)
+        except DamagedError as error:
+            print(f"{'/'.join(key)}: {error.problem}")
+            damaged.append(key)
+        except VersionError as error:
+            print(error)
+            foreign += 1
+    whole = len(results) - len(damaged) - foreign
+    print(
+        f"{whole} whole, {len(damaged)} damaged"
+        + (f", {foreign} of another version" if foreign else "")
+    )
+    if damaged and options.remove:
+        store.delete(file for key in damaged for file in results[key])
+        print("removed what is damaged; the next run that needs it computes it anew")
+        return 0
+    return 1 if damaged else 0
+
+
+def gc(store: Store, options: argparse.Namespace) -> int:
+    """Delete what no run can use. Not to be run beside a sweep with --keep-used."""
+    held = inventory(store)
+    garbage = leftovers(store, held, time.time()) + old_checkpoints(held)
+    if options.keep_used:
+        garbage += unused(store, held)
+    for item in garbage:
+        print(f"{item.name}  {decimal(item.bytes)}  {item.why}")
+    files = {file for item in garbage for file in item.files}
+    if not options.dry_run:
+        store.delete(files)
+    done = "would remove" if options.dry_run else "removed"
+    print(f"{done} {decimal(sum(file.bytes for file in files))}")
+    return 0
+
+
+def find(results: Iterable[Key], given: str) -> Key:
+    """The one result whose fingerprint, or kind/fingerprint, begins as given.
+
+    Raises ConfigError if there is none, or more than one.
+    """
+    found = [
+        key for key in results if ("/".join(key) if "/" in given else key[1]).startswith(given)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(
+            f"no fingerprint begins with {given!r}; `python -m jobs.store ls` lists all"
+        )
+    named = ", ".join("/".join(key) for key in sorted(found)[:NAMED])
+    raise ConfigError(
+        f"{given!r} begins {len(found)} results: {named}{', …' * (len(found) > NAMED)}; "
+        "give more of it"
+    )

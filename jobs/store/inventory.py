@@ -1,0 +1,169 @@
+"""What lies in a store: its results, what each is, and what no run can use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from jobs.fingerprints import ADAPTERS, EVALUATIONS, FEATURES, PROBES, SOFT_LABELS, STUDENTS
+from jobs.store.record import DamagedError, Record, VersionError
+from jobs.store.results import RECORD, UNFINISHED, File, Store
+
+Key = tuple[str, str]
+"""A result's kind and fingerprint."""
+
+TOLD = {
+    FEATURES: {"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
+    SOFT_LABELS: {"": "spec/model", "validation": "summary/accuracy/validation"},
+    ADAPTERS: {"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
+    STUDENTS: {
+        "layers": "spec/circuit/layers",
+        "alpha": "spec/loss/alpha",
+        "lr": "spec/fit/lr",
+        "validation": "summary/metrics/val.accuracy",
+    },
+    PROBES: {
+        "linear": "summary/logistic regression/val.accuracy",
+        "head": "summary/classical head/val.accuracy",
+    },
+    EVALUATIONS: {"": "spec/backend", "test": "summary/metrics/test.accuracy"},
+}
+"""What to tell of a result of each kind: names, and paths in its record."""
+INTERMEDIATE = (FEATURES, SOFT_LABELS, ADAPTERS)
+FINDINGS = (PROBES, EVALUATIONS)
+"""Kinds that are worth keeping for as long as what they were made from is."""
+CHECKPOINTS = "checkpoints"
+"""Ray Train's, of teachers in training, under the fingerprint of their soft labels."""
+GRACE = 3600.0
+"""Seconds for which data without a record may belong to a writer at work."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All files of a store by the kind and fingerprint that their paths begin with."""
+
+    folders: Mapping[Key, list[File]]
+
+    @cached_property
+    def results(self) -> dict[Key, list[File]]:
+        """The files of each result that has a record."""
+        return {
+            key: files
+            for key, files in self.folders.items()
+            if any(file.path == "/".join((*key, RECORD)) for file in files)
+        }
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Files that can go together, and why."""
+
+    name: str
+    why: str
+    files: list[File]
+
+    @property
+    def bytes(self) -> int:
+        """How much room they take."""
+        return sum(file.bytes for file in self.files)
+
+
+def inventory(store: Store) -> Inventory:
+    """What lies in the store, by one listing of it."""
+    folders: dict[Key, list[File]] = {}
+    for file in store.files():
+        kind, _, rest = file.path.partition("/")
+        fingerprint, _, name = rest.partition("/")
+        if name:
+            folders.setdefault((kind, fingerprint), []).append(file)
+    return Inventory(folders)
+
+
+def peek(store: Store, key: Key) -> Record | DamagedError | VersionError | None:
+    """A result's record, or why it cannot be read; None where it has none."""
+    try:
+        return store.record(*key)
+    except (DamagedError, VersionError) as error:
+        return error
+
+
+def told(record: Record) -> str:
+    """In a few words what a result is. Of values per seed, the mean."""
+    paths = TOLD.get(record.kind) or {name: f"summary/{name}" for name in record.summary}
+    values = {name: _short(_at(record, path)) for name, path in paths.items()}
+    return ", ".join(f"{name} {value}".strip() for name, value in values.items() if value)
+
+
+def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
+    """Data that no record names, of writers that were killed or lost a race they did not finish.
+
+    Not what is younger than an hour at `now`, in Unix time: its writer may be at work. Nor where
+    the kind is not known here, or a record cannot be read.
+    """
+    garbage = []
+    for key, files in held.folders.items():
+        if key[0] not in TOLD:
+            continue
+        stray = [file for file in files if _is_data(file) and file.modified < now - GRACE]
+        record = peek(store, key) if stray else None
+        if isinstance(record, Record):
+            stray = [file for file in stray if not file.path.endswith(f"/{record.data.name}")]
+        elif record:
+            continue
+        garbage += [Garbage(file.path, "no record names it", [file]) for file in stray]
+    return garbage
+
+
+def old_checkpoints(held: Inventory) -> list[Garbage]:
+    """Checkpoints of teachers whose soft labels are published."""
+    return [
+        Garbage(f"{CHECKPOINTS}/{fingerprint}", "its soft labels are published", files)
+        for (kind, fingerprint), files in held.folders.items()
+        if kind == CHECKPOINTS and (SOFT_LABELS, fingerprint) in held.results
+    ]
+
+
+def unused(store: Store, held: Inventory) -> list[Garbage]:
+    """Results that no student was made from, and findings on such.
+
+    A result of a kind that is not known here is kept like a student, with what it was made from.
+    Raises DamagedError or VersionError if a record cannot be read: what it needs is not known.
+    """
+    made_from: dict[Key, set[str]] = {}
+    for key in held.results:
+        record = store.record(*key)
+        made_from[key] = set(record.made_from.values()) if record else set()
+    used: set[str] = set()
+    waiting = [key for key in made_from if key[0] not in INTERMEDIATE + FINDINGS]
+    while waiting:
+        key = waiting.pop()
+        used.add(key[1])
+        waiting += [other for other in made_from if other[1] in made_from[key] - used]
+    return [
+        Garbage("/".join(key), "no student uses it", held.results[key])
+        for key, sources in made_from.items()
+        if key[1] not in used and not (key[0] in FINDINGS and sources <= used)
+    ]
+
+
+def _is_data(file: File) -> bool:
+    return file.path.endswith(".safetensors") or bool(UNFINISHED.search(file.path))
+
+
+def _at(record: Record, path: str) -> Any:
+    value: Any = {"spec": record.spec, "summary": record.summary}
+    for step in path.split("/"):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        numbers = all(isinstance(one, int | float) for one in value)
+        return _short(fmean(value)) if value and numbers else f"{len(value):,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,259 @@
+"""Content-addressed results on file:, s3: and gs: addresses.
+
+A result lives under `<kind>/<fingerprint>/`: one safetensors file named by its own digest, then
+`record.json`, which names that file. No record, no result. Whoever races and whatever is killed:
+
+- A file appears whole or not at all, and a record after its data. Records are never replaced: of
+  writers that race, the one whose record arrives first is the result, and all get its record.
+- A loser removes its own data, unless its bytes, and so its file, are the winner's. No writer needs
+  that file: against the record that stands they all lose.
+- A writer that dies, or meets a full disk, leaves at most data that no record names: harmless, and
+  there for `python -m jobs.store gc`.
+- Only `delete` takes a record away, before its data. Beside writers of that same result the worst
+  it can lead to is a record without data, which every reader refuses.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import obstore
+import obstore.store
+from obstore.exceptions import AlreadyExistsError, BaseError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from jobs.store import address
+from jobs.store.record import DataFile, Record, damaged, read, versions, write
+from qdllm.errors import ConfigError, StoreError
+from qdllm.specs import SCHEMA
+
+RECORD = "record.json"
+OURS = (".json", ".safetensors")
+"""How the names of all files end that a store writes itself."""
+UNFINISHED = re.compile(r"#\d+$")
+
+
+class File(NamedTuple):
+    """A file in the store: its path there, its size, and when it was written, in Unix time."""
+
+    path: str
+    bytes: int
+    modified: float
+
+
+class Store:
+    """Results at one address. Cheap to create; holds no state but the address."""
+
+    def __init__(self, uri: str) -> None:
+        """`uri`: a folder, file:///folder, s3://bucket/prefix or gs://bucket/prefix.
+
+        Keys, region and endpoint of s3: and gs: come from the usual environment variables, and
+        nothing is asked of their servers here. Raises ConfigError for any other scheme, a folder
+        that cannot be made, and for settings that cannot be used.
+        """
+        self._folder = address.folder(uri)
+        self.uri = self._folder.as_uri() if self._folder else uri.rstrip("/")
+        try:
+            self._backend: Any = (
+                obstore.store.LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
+                if self._folder
+                else obstore.store.from_url(self.uri, **address.options(self.uri))
+            )
+        except (BaseError, OSError, ValueError) as error:
+            what = f"make the store's folder {self._folder}" if self._folder else f"use {self.uri}"
+            raise ConfigError(f"cannot {what}: {address.reason(error)}") from None
+
+    def fingerprints(self, kind: str) -> frozenset[str]:
+        """Fingerprints of all results of a kind that have a record."""
+        paths = [file.path.split("/") for file in self._whole(kind)]
+        return frozenset(path[-2] for path in paths if path[-1] == RECORD)
+
+    def files(self) -> list[File]:
+        """Every file in the store, whoever wrote it, and on a disk what killed writers left."""
+        return self._whole() + self._unfinished()
+
+    def _whole(self, prefix: str | None = None) -> list[File]:
+        try:
+            listing = obstore.list(self._backend, prefix=prefix).collect()
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot list {self.uri}: {address.reason(error)}") from None
+        # Ray's file system marks the folders of a bucket by empty files, named as the folders are.
+        return [
+            File(str(entry["path"]), entry["size"], entry["last_modified"].timestamp())
+            for entry in listing
+            if entry["size"] or self._folder or str(entry["path"]).endswith(OURS)
+        ]
+
+    def _unfinished(self) -> list[File]:
+        """What obstore hides: it writes a file as NAME#1, and renames it when it is whole."""
+        folder, found = self._folder, []
+        if folder is None:
+            return []
+        for path in filter(UNFINISHED.search, map(str, folder.rglob("*#*"))):
+            # A writer at work may be done with it by now.
+            with suppress(FileNotFoundError):
+                status, name = Path(path).stat(), Path(path).relative_to(folder).as_posix()
+                found.append(File(name, status.st_size, status.st_mtime))
+        return found
+
+    def delete(self, files: Iterable[File]) -> None:
+        """Delete files, records before the data that they name.
+
+        Raises StoreError if one may not be deleted, or is gone already where the store can tell.
+        """
+        paths = {file.path for file in files}
+        records = {path for path in paths if path.endswith(f"/{RECORD}")}
+        unfinished = {path for path in paths if self._folder and UNFINISHED.search(path)}
+        try:
+            for batch in filter(None, (records, paths - records - unfinished)):
+                obstore.delete(self._backend, sorted(batch))
+            for path in unfinished:
+                assert self._folder, "a bucket shows no unfinished files"
+                (self._folder / path).unlink()
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot delete in {self.uri}: {address.reason(error)}") from None
+
+    def has(self, kind: str, fingerprint: str) -> bool:
+        """Whether there is such a result. Raises StoreError if its record is damaged."""
+        return self.record(kind, fingerprint) is not None
+
+    def record(self, kind: str, fingerprint: str) -> Record | None:
+        """The record of a result, or None where there is none.
+
+        Raises DamagedError if it cannot be read, VersionError if another version wrote it.
+        """
+        text = self._read(f"{kind}/{fingerprint}/{RECORD}")
+        return None if text is None else read(text, self.uri, kind, fingerprint)
+
+    def load(self, kind: str, fingerprint: str) -> tuple[Record, dict[str, np.ndarray]]:
+        """A result's record and tensors, checked against the recorded size and digest.
+
+        Raises StoreError if there is no such result, DamagedError if what is stored is not what was
+        written, VersionError if another version wrote it.
+        """
+        record = self.record(kind, fingerprint)
+        if record is None:
+            raise StoreError(f"there is no {kind}/{fingerprint} in {self.uri}")
+        data = self._read(_data_path(record))
+        if data is None:
+            raise damaged(self.uri, kind, fingerprint, "its data file is missing")
+        if len(data) != record.data.bytes:
+            raise damaged(
+                self.uri,
+                kind,
+                fingerprint,
+                f"its data file has {len(data)} bytes, the record says {record.data.bytes}",
+            )
+        if hashlib.sha256(data).hexdigest() != record.data.sha256:
+            raise damaged(self.uri, kind, fingerprint, "its data file does not match its digest")
+        try:
+            return record, load_tensors(data)
+        except SafetensorError as error:
+            raise damaged(
+                self.uri, kind, fingerprint, f"its data is unreadable ({error})"
+            ) from None
+
+    def publish(
+        self,
+        kind: str,
+        fingerprint: str,
+        *,
+        tensors: Mapping[str, np.ndarray],
+        spec: dict[str, Any],
+        made_from: Mapping[str, str],
+        summary: Mapping[str, Any],
+        seconds: float,
+    ) -> Record:
+        """Write a result, data first and record last, and return the record that stands.
+
+        Where another writer was faster, its record is returned and ours leaves no trace.
+        Raises StoreError if the store refuses the write; what was there stays as it was.
+        """
+        data = save_tensors({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+        digest = hashlib.sha256(data).hexdigest()
+        record = Record(
+            schema_version=SCHEMA,
+            kind=kind,
+            fingerprint=fingerprint,
+            spec=spec,
+            made_from=dict(made_from),
+            summary=dict(summary),
+            data=DataFile(name=f"{digest[:16]}.safetensors", sha256=digest, bytes=len(data)),
+            created=time.time(),
+            seconds=seconds,
+            versions=versions(),
+        )
+        path = f"{kind}/{fingerprint}/{RECORD}"
+        try:
+            obstore.put(self._backend, _data_path(record), data)
+            obstore.put(self._backend, path, write(record), mode="create")
+        except AlreadyExistsError:
+            return self._winner(record)
+        except (BaseError, OSError) as error:
+            raise StoreError(
+                f"cannot write {self.uri}/{kind}/{fingerprint}: {address.reason(error)}"
+            ) from None
+        return record
+
+    def clear(self, prefix: str) -> None:
+        """Delete what lies under a path that is no result's, such as a teacher's checkpoints.
+
+        In a bucket, Ray's empty markers of folders stay: obstore has no name for them.
+        """
+        self.delete(self._whole(prefix))
+
+    def get(self, path: str) -> str | None:
+        """A small text that is no result, such as a lock; None where there is none."""
+        data = self._read(path)
+        return None if data is None else data.decode()
+
+    def put(self, path: str, text: str, only_if_absent: bool = False) -> bool:
+        """Write such a text. Returns False where one stands there that shall be left alone."""
+        try:
+            obstore.put(
+                self._backend,
+                path,
+                text.encode(),
+                mode="create" if only_if_absent else "overwrite",
+            )
+        except AlreadyExistsError:
+            return False
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot write {self.uri}/{path}: {address.reason(error)}") from None
+        return True
+
+    def _winner(self, loser: Record) -> Record:
+        """The record that stands, after removing the loser's data if it is not that record's."""
+        winner = self.record(loser.kind, loser.fingerprint)
+        if winner is None:
+            raise StoreError(
+                f"{self.uri}/{loser.kind}/{loser.fingerprint} was deleted while it was written; "
+                "run the same command again"
+            )
+        if winner.data.name != loser.data.name:
+            # What cannot be removed does no harm, and another loser with the same bytes may have
+            # been faster.
+            with suppress(BaseError, OSError):
+                obstore.delete(self._backend, _data_path(loser))
+        return winner
+
+    def _read(self, path: str) -> bytes | None:
+        """A whole file, or None where there is none."""
+        try:
+            return bytes(obstore.get(self._backend, path).bytes())
+        except (BaseError, OSError) as error:
+            # Without its bucket a store is not empty, but absent.
+            if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
+                return None
+            raise StoreError(f"cannot read {self.uri}/{path}: {address.reason(error)}") from None
+
+
+def _data_path(record: Record) -> str:
+    return f"{record.kind}/{record.fingerprint}/{record.data.name}"

@@ -1,0 +1,248 @@
+"""What must hold before work is sent to a node, checked there; each answer is plain data.
+
+Ray carries these functions to the nodes by value, for this project may be missing there: whatever
+they need of it, or of other packages, is imported inside.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+PACKAGES = ("jobs", "orchestrator", "qdllm")
+EVERYWHERE = ("python", "ray", "project")
+STUDENTS = ("torch", "transformers")
+TEACHERS = ("torch", "transformers", "peft", "deepspeed")
+LIBRARIES = ("ray", *TEACHERS)
+CLOCKS = 5.0
+"""Seconds by which clocks may differ: a spot node's last notice is given half a minute ahead."""
+PATIENCE = 300.0
+"""Seconds that a fresh Python gets to import what it is told to, from a cold disk."""
+CONFIG = "--autoscaling-config="
+"""How the autoscaler's process is told its file."""
+FOLDER = "doctor"
+"""Where in the store the checks write. They leave nothing there."""
+
+
+class Finding(NamedTuple):
+    """One check's answer: what was found, and if it is not well, what to do."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+class Offer(NamedTuple):
+    """A node type: what one of its nodes has, and how many there may be."""
+
+    resources: dict[str, float]
+    nodes: int
+
+
+def node(uri: str, token: str, name: str, gpus: int, teacher: bool) -> dict[str, Any]:
+    """All that one node can say: its findings, and its versions, for the driver to compare.
+
+    `token`: see `store`. `gpus`: how many Ray was told of. `teacher`: whether one is to run here.
+    """
+    findings = [store(uri, token, name)]
+    if gpus:
+        findings.append(cuda(gpus))
+    if teacher:
+        findings.append(deepspeed())
+    return {"findings": findings, "versions": versions()}
+
+
+def store(uri: str, token: str, name: str) -> Finding:
+    """Whether a store can be written, read and deleted, and is the one that the driver sees.
+
+    `token`: what the driver has written there; empty on the driver itself, and where it could not.
+    """
+    try:
+        from jobs.store import Store, address
+        from qdllm.errors import QdllmError
+    except ImportError as error:
+        return Finding("store", False, f"unknown: {error}", "install this project here")
+    path, bucket = f"{FOLDER}/{token or name}", "://" in uri and not uri.startswith("file:")
+    try:
+        # Store would make a folder, and leave it on a disk where nobody wants it.
+        folder = address.folder(uri)
+        there = not token or folder is None or folder.is_dir()
+        if not there or (token and Store(uri).get(f"{path}/driver") != token):
+            found = f"{uri} is another place here: what the driver has written is not there"
+            return Finding("store", False, found, _one_store(bucket))
+        here = Store(uri)
+        here.put(f"{path}/{name}/file", name, only_if_absent=True)
+        read = here.get(f"{path}/{name}/file")
+        here.clear(f"{path}/{name}")
+        if read != name or here.get(f"{path}/{name}/file") is not None:
+            found = f"{uri} does not give back, or not delete, what was written"
+            return Finding("store", False, found, "use a store that is read as it was written")
+    except QdllmError as error:
+        remedy = (
+            "give the user who runs Ray here the right to write, read and delete there"
+            if not bucket
+            else "set the bucket's keys and address where Ray is started here: AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; or give the machine a role that may"
+        )
+        return Finding("store", False, str(error), remedy)
+    return Finding("store", True, "read, written, deleted" if token else "written, read, deleted")
+
+
+def _one_store(bucket: bool) -> str:
+    if bucket:
+        return "set AWS_ENDPOINT_URL to the same server on every machine of the cluster"
+    return "give --store s3://bucket/prefix, or a folder that every machine has mounted"
+
+
+def cuda(gpus: int) -> Finding:
+    """Whether torch sees as many GPUs as Ray was told of."""
+    done, told = _python(
+        "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    )
+    found = f"{told} of {gpus} GPUs" if done else told
+    return Finding(
+        "CUDA",
+        done and told == str(gpus),
+        found,
+        "install a driver and a torch for CUDA there, or start Ray with the right --num-gpus",
+    )
+
+
+def deepspeed() -> Finding:
+    """Whether DeepSpeed can be imported, on a CPU too."""
+    began = time.monotonic()
+    done, told = _python(
+        "import os, torch\n"
+        "if not torch.cuda.is_available(): os.environ.setdefault('DS_ACCELERATOR', 'cpu')\n"
+        "import deepspeed"
+    )
+    found = f"in {time.monotonic() - began:.1f} s" if done else told
+    return Finding("import deepspeed", done, found, "install the versions of constraints.txt there")
+
+
+def _python(code: str) -> tuple[bool, str]:
+    """Whether a fresh Python runs the code, and the last line it prints.
+
+    Not this one: it may run work later, and what crashes here shall be a finding.
+    """
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"nothing came of it in {PATIENCE:.0f} s"
+    done = ended.returncode == 0
+    *_, last = ["", *(ended.stdout if done else ended.stderr).strip().splitlines()]
+    return done, last if done or last else f"it ended with status {ended.returncode}"
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of the libraries that are here, and a digest of this project's own source."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "project": source()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def source() -> str:
+    """A digest of this project's source as it would be imported here; empty where it is missing."""
+    import hashlib
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            return ""
+        root = Path(next(iter(spec.submodule_search_locations)))
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{package}/{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def same(
+    names: tuple[str, ...], there: Mapping[str, str], here: Mapping[str, str]
+) -> list[Finding]:
+    """A node's versions beside the driver's."""
+    findings = []
+    for name in names:
+        found, wanted = there.get(name) or "missing", here.get(name) or "missing"
+        ok = found == wanted != "missing"
+        told = found if ok else f"{found}, the driver has {wanted}"
+        remedy = (
+            "install the same source on every node, or submit it with the job: ray job submit "
+            "--working-dir"
+            if name == "project"
+            else "install the versions of constraints.txt on every node, and where the driver runs"
+        )
+        findings.append(Finding(name, ok, told, remedy))
+    return findings
+
+
+def now() -> float:
+    """Unix time there, in seconds."""
+    return time.time()
+
+
+def clock(began: float, there: float, ended: float) -> Finding:
+    """Whether a node's clock agrees, which was read between two looks at the driver's: Unix time.
+
+    What the question and the answer took on their way is unknown, and counts for neither.
+    """
+    ahead, doubt = there - (began + ended) / 2, (ended - began) / 2
+    ok = abs(ahead) - doubt <= CLOCKS
+    found = f"{ahead:+.2f} s" if ok else f"{abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    return Finding("clock", ok, found, "keep the time by NTP (chrony) on every machine")
+
+
+def offered(gcs_address: str) -> dict[str, Offer]:
+    """On the head: what its autoscaler may start, by node type.
+
+    Nobody but the autoscaler's own process knows its file; Ray's state has no copy of it. Empty
+    where there is no autoscaler, and under KubeRay, whose autoscaler lives in another container.
+    """
+    from pathlib import Path
+
+    import psutil
+    import yaml
+
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = process.info["cmdline"] or []
+        paths = [one.partition("=")[2] for one in arguments if one.startswith(CONFIG)]
+        if paths and f"--gcs-address={gcs_address}" in arguments:
+            config = yaml.safe_load(Path(paths[0]).expanduser().read_text(encoding="utf-8"))
+            bound = config["max_workers"]
+            offers = {
+                name: Offer(dict(one.get("resources") or {}), min(bound, one["max_workers"]))
+                for name, one in config["available_node_types"].items()
+                if name != config["head_node_type"]
+            }
+            return {name: offer for name, offer in offers.items() if offer.nodes}
+    return {}
+
+
+def tracking(uri: str) -> Finding:
+    """On the driver: whether MLflow can be reached. Leaves nothing there."""
+    import os
+
+    from orchestrator.tracking import ENVIRONMENT, address, without_secrets
+    from orchestrator.tracking.process import Away, Refused
+
+    os.environ |= ENVIRONMENT
+    from orchestrator.tracking import backend
+
+    try:
+        return Finding("MLflow", True, backend.reach(address(uri)))
+    except (Away, Refused) as error:
+        found = f"{without_secrets(uri)} cannot be used: {without_secrets(str(error))}"
+        remedy = "check the address, and that MLflow runs there and lets this machine in"
+        return Finding("MLflow", False, found, remedy)

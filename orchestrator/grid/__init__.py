@@ -1,0 +1,25 @@
+"""Named sweeps: what a grid file says, and the specs that it comes to."""
+
+from orchestrator.grid.definition import (
+    FOLDER,
+    Grid,
+    Resources,
+    by_task,
+    difference,
+    load,
+    on,
+    override,
+    specs,
+)
+
+__all__ = [
+    "FOLDER",
+    "Grid",
+    "Resources",
+    "by_task",
+    "difference",
+    "load",
+    "on",
+    "override",
+    "specs",
+]

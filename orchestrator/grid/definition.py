@@ -1,0 +1,226 @@
+"""Named sweeps: a grid file is plain data, a base spec and what varies around it.
+
+docs/grids.md describes the language.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from orchestrator.grid import overrides, product, space, yaml_lines
+from orchestrator.grid.product import Point
+from orchestrator.grid.settings import flat, nested
+from orchestrator.grid.space import Search
+from qdllm.errors import ConfigError, nearest
+from qdllm.specs import Spec, StudentSpec, TaskSpec
+
+FOLDER = Path(__file__).parent / "files"
+
+
+class Resources(Spec):
+    """What one trial holds while it runs, in cores and GPUs; parts of one can be shared."""
+
+    cpu: float = Field(1.0, gt=0)
+    gpu: float = Field(0.0, ge=0)
+
+
+class Grid(Spec):
+    """A sweep's definition. Its keys are settings: StudentSpec's fields by dotted path."""
+
+    name: str = Field(pattern=r"^[\w .-]+$")
+    description: str = ""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """What all trials share, by dotted key."""
+    axes: dict[str, Any] = Field(default_factory=dict)
+    """Full product. An axis is a list of values, or labels with settings that move together."""
+    one_at_a_time: dict[str, Any] = Field(default_factory=dict)
+    """Axes of which each moves alone, away from the base, which is a trial too."""
+    search: Search | None = None
+    seeds: Any = None
+    """The base's `seeds`, or a number n of them for 0 … n − 1."""
+    scheduler: Literal["none", "asha", "median"] = "none"
+    teacher_floor: float | None = Field(None, ge=0, le=1)
+    """Validation accuracy that a teacher must reach; None: the majority class plus 10 points."""
+    teacher_workers: int | None = Field(None, ge=1)
+    """Processes that a teacher is trained on; None: one per GPU, or one where there is none."""
+    resources: Resources = Resources()
+
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("base")
+    @classmethod
+    def _by_dotted_key(cls, base: dict[str, Any]) -> dict[str, Any]:
+        return flat(base)
+
+    def place(self, path: str) -> str:
+        """`file:line: ` or `--set …: ` for a dotted path of the grid, as far as that is known."""
+        return yaml_lines.place(self._places, path)
+
+
+def load(name: str) -> Grid:
+    """A built-in grid by name, or one from a .yaml file.
+
+    Raises ConfigError, with the line, for what is not in a grid's form. Whether its settings can be
+    used is told by `specs`, because `override` may change them before.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+        hint = nearest(name, known) or "."
+        raise ConfigError(
+            f"unknown grid {name!r}{hint} There are: {', '.join(known)}; or give a .yaml file"
+        )
+    content, places = yaml_lines.read(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping with keys such as base and axes")
+    return _parsed({"name": path.stem} | content, places)
+
+
+def override(grid: Grid, settings: Sequence[str]) -> Grid:
+    """The grid with `key=value` settings applied; a value is YAML.
+
+    A key is a setting, or one of the grid's own, such as `search.trials`. On an axis, values
+    replace those that are there: one, or a list of them; an axis with labels takes labels. A single
+    value for a setting that is searched takes it out of the search.
+    """
+    changes = []
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--set {setting!r} has no '='; write key=value, such as fit.epochs=20"
+            )
+        try:
+            changes.append((key, yaml_lines.value(text), f"--set {setting}"))
+        except ConfigError as error:
+            raise ConfigError(f"--set {setting}: {error}") from None
+    return _changed(grid, changes)
+
+
+def on(grid: Grid, name: str | None, data: str | None, teacher: str | None) -> Grid:
+    """The grid on other texts, or with another teacher, than its own, where they are given."""
+    given = (
+        ("task.name", name, "--task"),
+        ("task.data", data, "--data"),
+        ("teacher.model", teacher, "--teacher"),
+    )
+    return _changed(grid, [change for change in given if change[1] is not None])
+
+
+def specs(grid: Grid) -> list[StudentSpec]:
+    """All trials of a grid; or the bases of its search, one for each point of its axes.
+
+    In the order of the axes, the last one fastest. Raises ConfigError with a line for each thing
+    that cannot be used, naming where it was written.
+    """
+    problems: list[str] = []
+    found: dict[StudentSpec, tuple[Point, ...]] = {}
+    absolute = cache(product.absolute)
+    for combination in product.combinations(*_points(grid)):
+        settings = product.settings(combination, absolute)
+        try:
+            spec = StudentSpec.parse(nested(settings), partial(_place, grid, combination))
+        except ConfigError as error:
+            problems += str(error).splitlines()
+            continue
+        if combination[-1].axis.startswith("search."):
+            continue
+        for point in product.twice(combination, found.setdefault(spec, combination)):
+            message = f"{point.axis} names a value twice; each may stand once"
+            problems.append(f"{grid.place(point.path)}{message}")
+    _refuse(problems)
+    return list(found)
+
+
+def by_task(specs: Sequence[StudentSpec]) -> dict[TaskSpec, list[StudentSpec]]:
+    """The specs of each task, both in the order in which they come."""
+    tasks: dict[TaskSpec, list[StudentSpec]] = {}
+    for spec in specs:
+        tasks.setdefault(spec.task, []).append(spec)
+    return tasks
+
+
+def difference(old: Grid, new: Grid) -> list[str]:
+    """What makes the new grid another one, a line for each key that differs."""
+    before, after = (
+        flat(grid.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True))
+        for grid in (old, new)
+    )
+    return [
+        f"{key}: {before.get(key, 'not set')} → {after.get(key, 'not set')}"
+        for key in dict.fromkeys((*before, *after))
+        if (key in before) != (key in after) or before[key] != after[key]
+    ]
+
+
+def _parsed(content: Mapping[str, Any], places: dict[str, str]) -> Grid:
+    """A grid that remembers where its keys were written."""
+    grid = Grid.parse(content, partial(yaml_lines.place, places))
+    grid._places = places
+    return grid
+
+
+def _changed(grid: Grid, changes: Sequence[tuple[str, Any, str]]) -> Grid:
+    """The grid with other values, each given as its key, itself, and where it was written."""
+    content = grid.model_dump(mode="json", exclude_unset=True)
+    places = grid._places
+    for key, value, origin in changes:
+        try:
+            path = overrides.put(content, key, value, own=Grid.model_fields)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {error}") from None
+        kept = {at: place for at, place in places.items() if not f"{at}.".startswith(f"{path}.")}
+        places = {path.partition(".")[0]: origin} | kept | {path: origin}
+    return _parsed(content, places)
+
+
+def _points(grid: Grid) -> tuple[list[Point], list[list[Point]], list[list[Point]]]:
+    """What is fixed, the axes, and what moves alone. Raises ConfigError for what fits nowhere.
+
+    With a search it is the ends of its ranges that move alone, so that each of them is tried.
+    """
+    misfits: list[tuple[str, str]] = []
+
+    def read(
+        form: Callable[[str, Any], list[Point]], where: str, written: Mapping[str, Any]
+    ) -> list[list[Point]]:
+        found = []
+        for name, plain in written.items():
+            try:
+                found.append(form(f"{where}.{name}", plain))
+            except ConfigError as error:
+                misfits.append((f"{where}.{name}", str(error)))
+        return found
+
+    fixed = [Point("base", "base", grid.base)]
+    if grid.seeds is not None:
+        fixed.append(Point("seeds", "", {"seeds": grid.seeds}))
+        if "seeds" in grid.base:
+            misfits.append(("seeds", "'seeds' stands in base too; keep one of them"))
+    axes = read(product.points, "axes", grid.axes)
+    factors = read(product.points, "one_at_a_time", grid.one_at_a_time)
+    if grid.search:
+        if factors:
+            misfits.append(("one_at_a_time", "a grid with a search has no factors; use axes"))
+        factors = read(space.ends, "search.space", grid.search.space)
+        misfits += space.misfits(grid.search, grid.scheduler)
+    misfits += product.misfits(fixed, axes, factors)
+    _refuse([grid.place(path) + message for path, message in misfits])
+    return fixed, axes, factors
+
+
+def _place(grid: Grid, combination: Sequence[Point], key: str) -> str:
+    """Where a combination has a key from; what it has from nowhere, the base could have set."""
+    for point in reversed(combination):
+        for name in point.settings:
+            if f"{key}.".startswith(f"{name}."):
+                return grid.place(point.where(name))
+    return grid.place(f"base.{key}")
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))

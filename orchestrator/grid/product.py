@@ -1,0 +1,107 @@
+"""What a grid's axes come to: points, their combinations, and the settings of each."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.grid.settings import flat, kind
+from qdllm.errors import ConfigError
+
+
+class Point(NamedTuple):
+    """One value of an axis: settings by dotted key that move together."""
+
+    axis: str
+    """Where the axis stands in its grid: `axes.fit.lr`."""
+    path: str
+    """Where the point stands there: `axes.fit.lr.2`."""
+    settings: Mapping[str, Any]
+
+    def where(self, key: str) -> str:
+        """Where one of its settings stands."""
+        return f"{self.path}.{key}".removeprefix(".")
+
+
+def points(axis: str, values: Any) -> list[Point]:
+    """The points of an axis that is a list of values, or labels with settings.
+
+    Raises ConfigError for anything else, for an axis without points and for an unknown key.
+    """
+    key = axis.partition(".")[2]
+    if isinstance(values, list | tuple):
+        kind(key)
+        found = [Point(axis, f"{axis}.{index}", {key: value}) for index, value in enumerate(values)]
+    elif isinstance(values, Mapping) and all(isinstance(each, Mapping) for each in values.values()):
+        found = [Point(axis, f"{axis}.{label}", flat(each)) for label, each in values.items()]
+    else:
+        raise ConfigError(
+            f"{axis} must be a list of values, or labels with the settings that each one moves, "
+            f"such as {{small: {{circuit.layers: 1}}}}, but {values!r} was given"
+        )
+    if not found:
+        raise ConfigError(f"{axis} is empty; give it at least one value")
+    return found
+
+
+def combinations(
+    fixed: Sequence[Point], axes: Sequence[Sequence[Point]], factors: Sequence[Sequence[Point]]
+) -> Iterator[tuple[Point, ...]]:
+    """The full product of the axes; after each of its members, those with one factor moved."""
+    for moved in itertools.product(*axes):
+        around = (*fixed, *moved)
+        yield around
+        for point in itertools.chain(*factors):
+            yield (*around, point)
+
+
+def misfits(
+    fixed: Sequence[Point], axes: Sequence[Sequence[Point]], factors: Sequence[Sequence[Point]]
+) -> Iterator[tuple[str, str]]:
+    """Keys that name no setting, or that two axes move: where they stand, and a sentence."""
+    moved: dict[str, str] = {}
+    for point in itertools.chain(fixed, *axes, *factors):
+        for key in point.settings:
+            try:
+                kind(key)
+            except ConfigError as error:
+                yield point.where(key), str(error)
+    for number, axis in enumerate((*axes, *factors)):
+        for key in {key: None for point in axis for key in point.settings}:
+            name = axis[0].axis
+            if key in moved:
+                yield name, f"{name} and {moved[key]} both move {key!r}; leave it to one of them"
+            elif number < len(axes):
+                moved[key] = name
+
+
+def settings(combination: Iterable[Point], absolute: Callable[[str], str]) -> dict[str, Any]:
+    """All settings of a combination by dotted key; the last point that has one decides.
+
+    Paths are made absolute with `absolute`: workers read them too, from folders of their own.
+    """
+    found: dict[str, Any] = {}
+    for point in combination:
+        found |= point.settings
+    data = found.get("task.data")
+    for key in ("teacher.model", "encoder.model", *(["task.name"] if data is None else [])):
+        if isinstance(found.get(key), str):
+            found[key] = absolute(found[key])
+    if isinstance(data, str) and data != "published":
+        found["task.data"] = str(Path(data).expanduser().absolute())
+    return found
+
+
+def absolute(name: str) -> str:
+    """The absolute path where a name is one that exists; a bare word stays a name."""
+    path = Path(name).expanduser()
+    looks_like_one = "/" in name or path.suffix
+    return str(path.absolute()) if looks_like_one and path.exists() else name
+
+
+def twice(combination: Iterable[Point], other: Iterable[Point]) -> Iterator[Point]:
+    """The points of a combination where another has another point of the same axis."""
+    others = {point.axis: point.path for point in other}
+    for point in combination:
+        if others.get(point.axis, point.path) != point.path:
+            yield point

@@ -1,0 +1,202 @@
+"""What a search may try: plain data, which orchestrator.tune hands to a sampler.
+
+    search:
+      space:
+        circuit.ansatz: [published, textbook]              one of these
+        circuit.layers: {low: 1, high: 11}                 a whole number, since `layers` is one
+        fit.batch_size: {low: 8, high: 64, step: 8}        8, 16 … 64
+        loss.alpha: {low: 0, high: 1}                      any number between, ends included
+        fit.lr: {low: 0.001, high: 0.1, log: true}         as likely to lie in each decade
+      objectives: {val.accuracy.mean: maximize, parameters: minimize}
+      sampler: tpe
+      trials: 100
+
+A list always means choices and a mapping always a range. Whether a range counts in whole numbers
+is decided by the setting's own type, so that no notation can get it wrong.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.grid.measures import COSTS, OBJECTIVES, looks_at_test
+from orchestrator.grid.product import Point
+from orchestrator.grid.settings import flat, kind, nested
+from qdllm.errors import ConfigError, nearest
+from qdllm.specs import Spec, StudentSpec
+
+GROUPS = ("circuit", "angles", "loss", "fit")
+"""What a search may vary. Features and soft labels are made before it begins."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of a few values."""
+
+    values: tuple[Any, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.values
+
+
+class _Range(Spec):
+    """What both kinds of range have, and how it must fit together."""
+
+    low: float
+    high: float
+    step: float | None = Field(None, gt=0)
+    log: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        if not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / self.step if self.step else 0
+        return abs(steps - round(steps)) < 1e-6
+
+    def check(self) -> None:
+        """Raise ConfigError if the numbers do not fit together."""
+        if self.low >= self.high:
+            raise ConfigError(f"low must be below high, but {self.low} and {self.high} were given")
+        if self.log and self.low <= 0:
+            raise ConfigError(f"log needs a low above 0, but {self.low} was given")
+        if self.log and self.step:
+            raise ConfigError("log and step cannot both be given; leave one out")
+        if self.high not in self:
+            raise ConfigError(
+                f"steps of {self.step} from {self.low} do not end at {self.high}; "
+                "change high, low or step"
+            )
+
+
+class Reals(_Range):
+    """Any number from `low` to `high`, or every `step`-th; with `log`, evenly over the decades."""
+
+
+class Integers(_Range):
+    """The same in whole numbers."""
+
+    low: int
+    high: int
+    step: int | None = Field(None, gt=0)
+
+
+Dimension = Choices | Reals | Integers
+
+
+class Search(Spec):
+    """What to try, how to choose it, and by what to judge it."""
+
+    space: dict[str, Any] = Field(min_length=1)
+    sampler: Literal["tpe", "gp", "cma-es", "nsga-ii"] = "tpe"
+    objectives: dict[str, Literal["maximize", "minimize"]] = Field(
+        default={"val.accuracy.mean": "maximize"}, min_length=1
+    )
+    trials: int = Field(100, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @cached_property
+    def dimensions(self) -> dict[str, Dimension]:
+        """The space by dotted key. Raises ConfigError for a dimension that cannot be used."""
+        return {key: dimension(key, plain) for key, plain in self.space.items()}
+
+
+def dimension(key: str, plain: Any) -> Dimension:
+    """A dimension of a space as it is written: a list of choices, or a range as a mapping.
+
+    Raises ConfigError for a key that names no setting of a student's, and for a range that does not
+    fit its type.
+    """
+    wanted = kind(key)
+    if key.partition(".")[0] not in GROUPS:
+        raise ConfigError(
+            f"{key!r} is not a student's own, and a search varies only {', '.join(GROUPS)}; "
+            "move it to axes, which give one search for each value"
+        )
+    if isinstance(plain, list):
+        if not plain:
+            raise ConfigError(f"{key}: the list of choices is empty; give at least one")
+        if any(value in plain[:index] for index, value in enumerate(plain)):
+            raise ConfigError(f"{key}: {plain} names a choice twice; each may stand once")
+        return Choices(tuple(plain))
+    if not isinstance(plain, Mapping):
+        raise ConfigError(
+            f"{key}: give choices as a list, or a range such as {{low: 1, high: 8}}, "
+            f"but {plain!r} was given"
+        )
+    if wanted not in (int, float):
+        raise ConfigError(f"{key} is not a number, so it has no range; give choices as a list")
+    try:
+        found = (Integers if wanted is int else Reals).parse(plain)
+        found.check()
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+    return found
+
+
+def ends(path: str, plain: Any) -> list[Point]:
+    """Points for all that a dimension can give: each choice, or both ends of its range.
+
+    `path`: where the dimension stands, as `search.space.fit.lr`. Raises ConfigError as `dimension`.
+    """
+    key = path.removeprefix("search.space.")
+    found = dimension(key, plain)
+    values = (
+        enumerate(found.values)
+        if isinstance(found, Choices)
+        else (("low", found.low), ("high", found.high))
+    )
+    return [Point(path, f"{path}.{name}", {key: value}) for name, value in values]
+
+
+def misfits(search: Search, scheduler: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a search beyond the form of it: the key in question, and a sentence."""
+    for name in search.objectives:
+        if looks_at_test(name):
+            yield (
+                f"search.objectives.{name}",
+                f"{name!r} looks at the test split, which takes no part in choosing; use one of: "
+                f"{', '.join(OBJECTIVES)}",
+            )
+        elif name not in OBJECTIVES:
+            hint = nearest(name, list(OBJECTIVES)) or "."
+            yield (
+                f"search.objectives.{name}",
+                f"unknown metric {name!r}{hint} There are: {', '.join(OBJECTIVES)}",
+            )
+    several = len(search.objectives) > 1
+    numeric = not any(isinstance(plain, list) for plain in search.space.values())
+    if search.sampler == "cma-es" and (several or not numeric or len(search.space) < 2):
+        yield (
+            "search.sampler",
+            "cma-es needs one objective and a space of two or more ranges, without choices; "
+            "use tpe, gp or nsga-ii",
+        )
+    if scheduler != "none" and (several or search.objectives.keys() & set(COSTS)):
+        yield (
+            "search.objectives",
+            f"scheduler {scheduler!r} stops trials by one objective that every epoch brings, such "
+            "as val.accuracy.mean; use that alone, or scheduler: none",
+        )
+
+
+def at(base: StudentSpec, point: Mapping[str, Any]) -> StudentSpec:
+    """The spec that a point of a space means: the base with the point's values in their places.
+
+    Raises ConfigError for a value that the spec refuses.
+    """
+    return StudentSpec.parse(nested(flat(base.model_dump(mode="json")) | dict(point)))
+
+
+def point(search: Search, spec: StudentSpec) -> dict[str, Any]:
+    """The spec's coordinates in the space, whether or not they lie within its bounds."""
+    settings = flat(spec.model_dump(mode="json"))
+    return {key: settings[key] for key in search.space}
+
+
+def inside(search: Search, spec: StudentSpec) -> bool:
+    """Whether a spec's coordinates lie within the space's bounds, steps and choices."""
+    found = point(search, spec)
+    return all(found[key] in values for key, values in search.dimensions.items())

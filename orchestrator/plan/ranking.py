@@ -1,0 +1,137 @@
+"""Finished trials, ranked by validation, and the one that a user should take."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from scipy.special import nctdtrinc, stdtr, stdtrit
+
+from jobs.store import Record
+from orchestrator.plan.graph import Trial
+from qdllm.intervals import Interval, interval
+
+OBJECTIVE = "val.accuracy"
+ROUND_OFF = 1e-9
+"""Two accuracies that differ by less are the same: one text in a billion."""
+POWER = 0.8
+"""How often a test shall see a difference for us to call that difference detectable."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial and its record."""
+
+    trial: Trial
+    record: Record
+
+    def over_seeds(self, metric: str) -> Interval:
+        """Mean, spread and confidence interval of one of the record's metrics."""
+        return interval(self.record.summary["metrics"][metric])
+
+    def objectives(self, names: Iterable[str]) -> list[float]:
+        """The values of a search's objectives, which are named as MLflow shows them."""
+        return [
+            self.over_seeds(name.removesuffix(".mean")).mean
+            if name.endswith(".mean")
+            else float(self.record.summary[name])
+            for name in names
+        ]
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of one student."""
+        return int(self.record.summary["parameters"])
+
+    @property
+    def best_seed(self) -> int:
+        """Position of the seed with the highest validation accuracy: the student that is served."""
+        accuracy = self.record.summary["metrics"][OBJECTIVE]
+        return int(accuracy.index(max(accuracy)))
+
+
+class Paired(NamedTuple):
+    """What a paired t-test over seeds says of two trials."""
+
+    difference: Interval
+    """First minus second, seed by seed."""
+    p: float
+    """Two-sided: how often equals would differ by as much."""
+    detectable: float
+    """The true difference that as many seeds, spread as much, would show four times in five."""
+
+
+def ranked(results: Sequence[Result]) -> list[Result]:
+    """Best mean validation accuracy first; of equals, the smaller circuit; then by fingerprint."""
+    return sorted(
+        results,
+        key=lambda result: (
+            -result.over_seeds(OBJECTIVE).mean,
+            result.parameters,
+            result.trial.fingerprint,
+        ),
+    )
+
+
+def champion(results: Sequence[Result]) -> Result:
+    """The smallest circuit whose mean validation accuracy is within one standard error of the best.
+
+    Test accuracy plays no part. With a single seed there is no standard error, so the champion is
+    the best.
+    """
+    order = ranked(results)
+    best = order[0].over_seeds(OBJECTIVE)
+    margin = best.standard_error if best.n > 1 else 0.0
+    near = [result for result in order if result.over_seeds(OBJECTIVE).mean >= best.mean - margin]
+    # The first of the smallest, and `near` is in the order of the ranking.
+    return min(near, key=lambda result: result.parameters)
+
+
+def paired(first: Result, second: Result, metric: str = OBJECTIVE) -> Paired | None:
+    """Paired t-test of first − second over the seeds that both trials have.
+
+    None where nothing can be tested: with fewer than two such seeds, or where every seed differs
+    by the same.
+    """
+    a, b = (
+        dict(zip(each.trial.spec.seeds, each.record.summary["metrics"][metric], strict=True))
+        for each in (first, second)
+    )
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if len(differences) < 2 or max(differences) - min(differences) < ROUND_OFF:
+        return None
+    found = interval(differences)
+    freedom, error = found.n - 1, found.standard_error
+    return Paired(
+        found,
+        2 * float(stdtr(freedom, -abs(found.mean) / error)),
+        # Noncentrality at which Student's t passes the 5 % threshold as often as POWER asks.
+        float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 0.975))) * error,
+    )
+
+
+def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
+    """Each trial's settings that differ between the trials, by fingerprint and dotted path."""
+    settings = {trial.fingerprint: _flat(trial.spec.model_dump(mode="json")) for trial in trials}
+    keys = next(iter(settings.values()), {})
+    varied = [key for key in keys if len({repr(values[key]) for values in settings.values()}) > 1]
+    return {name: {key: values[key] for key in varied} for name, values in settings.items()}
+
+
+def common(trials: Sequence[Trial]) -> dict[str, str]:
+    """The settings that all trials share, by dotted path."""
+    every = [_flat(trial.spec.model_dump(mode="json")) for trial in trials]
+    return {
+        key: str(value)
+        for key, value in every[0].items()
+        if all(settings[key] == value for settings in every)
+    }
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,222 @@
+"""One HTML file that shows a sweep: it opens from disk, on a phone, and fetches nothing."""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jobs.fingerprints import PROBES, STUDENTS
+from jobs.store import Record
+from orchestrator.console import duration
+from orchestrator.plan.ranking import Result, common
+from orchestrator.report import figures, paper, tables
+from orchestrator.report.figures import Picture
+from orchestrator.report.figures.canvas import FAINT, INK, MUTED, NIGHT, PAPER, SERIES
+from orchestrator.report.findings import Findings
+
+COLOURS = {"ink": INK, "muted": MUTED, "faint": FAINT, "paper": PAPER, "accent": SERIES[0]}
+ONE_CORE = (STUDENTS, PROBES)
+"""Kinds of result that one core makes; others may use all of the machine's."""
+MEASURES = {
+    "val.accuracy": "validation",
+    "test.accuracy": "test",
+    "test.f1": "test F1",
+    "test.agreement": "agreement",
+    "test.calibration_error": "calibration error",
+}
+"""What the table of trials shows, with its headings."""
+
+Row = tuple[str, ...]
+
+
+def write(found: Findings, folder: Path) -> Path:
+    """Write the page, and its pictures as PNG in a folder of the same name. Returns its path."""
+    path = folder / f"{found.name}-{found.sweep.fingerprint}.html"
+    path.with_suffix("").mkdir(parents=True, exist_ok=True)
+    drawn = figures.pictures(found)
+    for picture in drawn:
+        (path.with_suffix("") / f"{picture.name}.png").write_bytes(figures.png(picture))
+    path.write_text(render(found, drawn), encoding="utf-8")
+    return path
+
+
+def render(found: Findings, drawn: Sequence[Picture]) -> str:
+    """The page as text."""
+    loader = PackageLoader("orchestrator.report")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["image"] = _image
+    script = (Path(__file__).parent / "templates" / "sort.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    asked = found.sweep.summary
+    records = _records(found)
+    return environment.get_template("report.html").render(
+        found=found,
+        asked=asked,
+        script=script,
+        script_digest=digest,
+        colours=COLOURS,
+        night=NIGHT,
+        drawn=drawn,
+        until=datetime.fromtimestamp(max(one.created for one in records), UTC),
+        lines=_lines(found),
+        standing=list(_standing(found)),
+        head=_head(found),
+        trials=[_trial(found, rank, one) for rank, one in enumerate(found.order, start=1)],
+        missing=[
+            (name, tables.told(found.settings.get(name, {})), reason)
+            for name, reason in found.missing.items()
+        ],
+        bar=tables.seeds_bar(found.order) if found.order else "",
+        paper=paper.beside(found),
+        grid=_as_yaml(found.sweep.spec),
+        shared=common([one.trial for one in found.order]) if found.order else {},
+        costs=list(_costs(found)),
+        versions=_versions(records),
+        lineage=list(_lineage(found)),
+    )
+
+
+def _image(picture: Picture) -> str:
+    """The picture inside the page."""
+    return "data:image/svg+xml;base64," + base64.b64encode(figures.svg(picture).encode()).decode()
+
+
+def _lines(found: Findings) -> list[str]:
+    """What the champion is, in sentences."""
+    if not found.champion:
+        return []
+    settings = tables.told(found.settings[found.champion.trial.fingerprint])
+    return [
+        f"the champion has {settings or 'the settings below'}",
+        *tables.champion_line(found.champion, found.order[0]).splitlines(),
+    ]
+
+
+def _standing(found: Findings) -> Iterator[Row]:
+    """Teacher, students, references: name, test, validation, parameters, agreement, calibration."""
+    told = ("teacher.model", "teacher.rank")
+    varied = [key for key in found.axes if key.startswith("teacher.") and key not in told]
+    for teacher in found.teachers:
+        accuracy = teacher.summary["accuracy"]
+        apart = {key: teacher.spec[key.partition(".")[2]] for key in varied}
+        name = f"teacher {tables.label(teacher.spec['model'])}, LoRA rank {teacher.spec['rank']}"
+        name += f" ({tables.told(apart)})" if apart else ""
+        size = f"{teacher.summary['parameters']:,} trained"
+        yield name, f"{accuracy['test']:.4f}", f"{accuracy['validation']:.4f}", size, "", ""
+    if not found.champion:
+        return
+    champion, best = found.champion, found.order[0]
+    yield _student("★ champion", champion)
+    if found.evaluation:
+        measured = found.evaluation.summary["metrics"]
+        parts = ("accuracy", "agreement", "calibration_error")
+        test, *others = (tables.accuracy(measured[f"test.{part}"]) for part in parts)
+        yield "★ champion, simulated by MindQuantum", test, "", "", *others
+    if best is not champion:
+        yield _student("best by validation", best)
+    for name, summary in found.references:
+        measured = (summary[f"{split}.accuracy"] for split in ("test", "val"))
+        yield name, *map(tables.accuracy, measured), f"{summary['parameters']:,}", "", ""
+
+
+def _student(name: str, one: Result) -> Row:
+    measures = ("test.accuracy", "val.accuracy", "test.agreement", "test.calibration_error")
+    test, validation, *others = (tables.plus_minus(one.over_seeds(measure)) for measure in measures)
+    return name, test, validation, f"{one.parameters:,}", *others
+
+
+def _head(found: Findings) -> Row:
+    accuracies, others = list(MEASURES.values())[:2], list(MEASURES.values())[2:]
+    costs = "parameters", "s/epoch", "µs/text"
+    return "rank", *accuracies, *map(tables.spoken, found.axes), *others, *costs, "fingerprint"
+
+
+def _trial(found: Findings, rank: int, one: Result) -> Row:
+    """A line of the table of trials, under `_head`."""
+    validation, test, *others = (tables.plus_minus(one.over_seeds(name)) for name in MEASURES)
+    return (
+        f"{rank}{' ★' if one is found.champion else ''}",
+        validation,
+        test,
+        *(tables.label(found.value(one, key)) for key in found.axes),
+        *others,
+        f"{one.parameters:,}",
+        f"{one.record.summary['seconds_per_epoch']:.2f}",
+        f"{one.record.summary['inference_us']:.1f}",
+        one.trial.fingerprint,
+    )
+
+
+def _made(found: Findings) -> dict[str, list[Record]]:
+    """Every result of the sweep, by kind."""
+    return {
+        "features": found.features,
+        "soft labels": found.teachers,
+        "classical references": found.probes,
+        "students": [one.record for one in found.order],
+        "second opinion": [found.evaluation] if found.evaluation else [],
+    }
+
+
+def _records(found: Findings) -> list[Record]:
+    return [found.sweep, *(record for made in _made(found).values() for record in made)]
+
+
+def _costs(found: Findings) -> Iterator[Row]:
+    """What was computed: results, of them held before, time one by one, CPU hours at most."""
+    total_seconds = total_hours = 0.0
+    for kind, made in _made(found).items():
+        if not made:
+            continue
+        seconds = sum(record.seconds for record in made)
+        hours = sum(record.seconds * _cores(record) for record in made) / 3600
+        before = sum(record.created < found.sweep.created for record in made)
+        yield kind, str(len(made)), str(before), duration(seconds), f"{hours:.2f}"
+        total_seconds, total_hours = total_seconds + seconds, total_hours + hours
+    yield "all", "", "", duration(total_seconds), f"{total_hours:.2f}"
+
+
+def _cores(record: Record) -> int:
+    return 1 if record.kind in ONE_CORE else int(record.versions.get("cores", 1))
+
+
+def _versions(records: Sequence[Record]) -> dict[str, str]:
+    """What made the results; several values where they were made in several places."""
+    seen: dict[str, dict[str, None]] = {}
+    for record in records:
+        for library, version in record.versions.items():
+            seen.setdefault(library, {})[version] = None
+    return {library: ", ".join(versions) for library, versions in seen.items()}
+
+
+def _lineage(found: Findings) -> Iterator[tuple[str, str]]:
+    """The fingerprints that lead from the texts to the champion."""
+    yield "sweep", found.sweep.fingerprint
+    yield "texts", found.sweep.made_from["texts"]
+    for kind, made in (("features", found.features), ("soft labels", found.teachers)):
+        for record in made:
+            yield kind, record.fingerprint
+    for teacher in found.teachers:
+        if "adapter" in teacher.made_from:
+            yield "teacher's adapter", teacher.made_from["adapter"]
+    for probe in found.probes:
+        yield "classical references", probe.fingerprint
+    if found.champion:
+        yield "champion", found.champion.trial.fingerprint
+
+
+def _as_yaml(grid: dict[str, Any]) -> str:
+    """The grid as a file that gives the same sweep again."""
+    said = {key: value for key, value in grid.items() if value not in (None, "", {}, [])}
+    return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, default_flow_style=None)

@@ -1,0 +1,245 @@
+"""What a sweep found, as text: the plan before it, the table after it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from jobs.store import Record
+from orchestrator.console import duration
+from orchestrator.plan.forecast import Need
+from orchestrator.plan.ranking import OBJECTIVE, Result, axes, common, paired
+from qdllm.intervals import Interval, interval
+
+ROWS = 10
+AXES = 4
+"""Swept settings beside which everything else has room."""
+WIDE = 110
+"""Columns that the table of trials needs to show everything."""
+NAMES = {
+    "circuit.layers": "circuit layers",
+    "encoder.hidden_layers": "encoder's hidden layers",
+    "encoder.model": "encoder",
+    "fit.batch_size": "batch size",
+    "fit.lr": "learning rate",
+    "loss.alpha": "guidance weight α",
+    "loss.form": "form of the loss",
+    "loss.teacher_terms": "teacher's terms",
+    "loss.temperature": "temperature T",
+    "teacher.model": "teacher",
+}
+"""What people call settings whose last word says too little."""
+
+
+def plan_table(name: str, needs: Sequence[Need], place: str) -> Table:
+    """What is held and what would run, where and for how long, a line per kind of result.
+
+    `name`: the sweep's. `place`: the machine or cluster, in words.
+    """
+    table = Table(title=f"sweep {name}", title_justify="left", caption_justify="left")
+    for column, justify in (
+        ("result", "left"),
+        ("held", "right"),
+        ("to compute", "right"),
+        ("where", "left"),
+        ("how long", "left"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    lacking = [need for need in needs if need.missing]
+    for need in needs:
+        told = (need.where, _how_long([need])) if need.missing else ("", "")
+        table.add_row(need.what, str(need.held), str(need.missing), *told)
+    if lacking:
+        known = any(need.time.total for need in lacking)
+        table.caption = f"where: {place}\nhow long: " + (
+            f"{_how_long(lacking)} in all, by the store's like results (—: none)"
+            if known
+            else "unknown, the store holds nothing alike"
+        )
+    return table
+
+
+def _how_long(needs: Sequence[Need]) -> str:
+    """The time of one kind of result after another; — where nothing is known of it."""
+    seconds = sum(need.time.at_once(need.places or 1) for need in needs)
+    if not seconds:
+        return "—"
+    about = ">" if any(need.time.unknown for need in needs) else "≈"
+    in_turn = ", one by one" if any(need.places is None for need in needs) else ""
+    return f"{about} {duration(seconds)}{in_turn}"
+
+
+def trials_table(
+    order: Sequence[Result], champion: Result, probes: Sequence[Record], title: str, wide: bool
+) -> Table:
+    """The ten best trials, the champion if it is not among them, and the classical references.
+
+    `wide` adds agreement with the teacher and time per epoch, for which 80 columns are too few, and
+    beside many axes any number of them.
+    """
+    settings = axes([result.trial for result in order])
+    keys = list(next(iter(settings.values())))
+    wide = wide and len(keys) <= AXES
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.caption = (
+        f"± is the 95 % interval of the mean over {len(order[0].trial.spec.seeds)} seeds, "
+        "Student's t; ★ is the champion"
+    )
+    table.add_column("")
+    measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
+    headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
+    for heading in (*_short(keys), *headings):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in [*order[:ROWS], *([champion] if champion not in order[:ROWS] else [])]:
+        cells = [
+            f"{order.index(result) + 1}{' ★' if result is champion else ''}",
+            *(_cell(settings[result.trial.fingerprint][key]) for key in keys),
+            f"{result.parameters:,}",
+            *(plus_minus(result.over_seeds(measure)) for measure in measures),
+        ]
+        if wide:
+            cells.append(f"{result.record.summary['seconds_per_epoch']:.2f}")
+        table.add_row(*cells)
+    for record in probes:
+        beside = [result.trial for result in order if result.trial.made_from == record.made_from]
+        inputs = {
+            key: value
+            for key, value in (common(beside) if beside else {}).items()
+            if key.startswith(("encoder.", "teacher."))
+        }
+        for name, summary in record.summary.items():
+            told = inputs | {
+                f"{group}.{key}": value
+                for group in ("loss", "fit")
+                for key, value in summary.get(group, {}).items()
+            }
+            table.add_row(
+                name,
+                *(_cell(told.get(key, "")) for key in keys),
+                f"{summary['parameters']:,}",
+                *(accuracy(summary[f"{split}.accuracy"]) for split in ("val", "test")),
+            )
+    return table
+
+
+def _cell(value: Any) -> str:
+    """A setting's value in a table: of a number that a search has found, three digits."""
+    return f"{value:.3g}" if isinstance(value, float) and len(str(value)) > 6 else str(value)
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Settings' last words, or their whole paths where those collide."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
+
+
+def teacher_line(record: Record) -> str:
+    """The teacher's own accuracy, which its students are measured against."""
+    spec, summary = record.spec, record.summary
+    return (
+        f"teacher {spec['model']}, LoRA rank {spec['rank']}: "
+        f"validation {summary['accuracy']['validation']:.4f}, "
+        f"test {summary['accuracy']['test']:.4f}"
+    )
+
+
+def curve_table(record: Record) -> Table:
+    """How a teacher's fine-tuning went, a line per epoch; ★ is the one that was kept."""
+    table = Table(title=f"teacher {record.spec['model']}", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("epoch", "train loss", "validation accuracy", "time"):
+        table.add_column(heading, justify="right")
+    for epoch, point in enumerate(record.summary["curve"], start=1):
+        table.add_row(
+            f"{epoch}{' ★' if epoch == record.summary['best_epoch'] else ''}",
+            f"{point['train.loss']:.4f}",
+            f"{point['val.accuracy']:.4f}",
+            duration(point["seconds"]),
+        )
+    return table
+
+
+def missing_lines(
+    missing: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """A line for each trial without a result: its settings, and the reason where it is known."""
+    return [
+        f"trial {name} ({told(settings.get(name, {}))}): {reason or 'it has not been run'}"
+        for name, reason in missing.items()
+    ]
+
+
+def champion_line(champion: Result, best: Result) -> str:
+    """What the champion is, and why it and not the best."""
+    size = f"{champion.parameters:,} parameters"
+    if champion is best:
+        return f"champion: the best by validation, {size}"
+    behind = best.over_seeds(OBJECTIVE).mean - champion.over_seeds(OBJECTIVE).mean
+    return (
+        f"champion: {size}, the smallest within one standard error of the best "
+        f"({behind:.4f} behind it in validation)\n{comparison_line(champion, best)}"
+    )
+
+
+def comparison_line(champion: Result, best: Result) -> str:
+    """Whether the champion and the plain best can be told apart, and how sure that is."""
+    found = paired(best, champion)
+    if found is None:
+        return "no test between the two: their seeds leave no spread to judge a difference by"
+    difference, p = found.difference, found.p
+    return (
+        f"best − champion, paired over {difference.n} seeds: {difference.mean:+.4f} "
+        f"± {difference.ci95:.4f}, p {'< 0.001' if p < 0.001 else f'= {p:.2g}'} (t-test; with "
+        f"{difference.n} seeds it sees a difference of {found.detectable:.4f} four times in five)"
+    )
+
+
+def second_opinion_line(champion: Result, evaluation: Record) -> str:
+    """What another simulator says of the champion."""
+    found = interval(evaluation.summary["metrics"]["test.accuracy"])
+    ours = champion.over_seeds("test.accuracy")
+    return (
+        f"test {found.mean:.4f}, ours {ours.mean:.4f}; "
+        f"no ⟨Z⟩ differs by more than {evaluation.summary['largest_difference']:.1e}"
+    )
+
+
+def spoken(key: str) -> str:
+    """What people call a setting."""
+    group, _, word = key.rpartition(".")
+    plain = word.replace("_", " ")
+    return NAMES.get(key, f"teacher's {plain}" if group == "teacher" else plain)
+
+
+def label(value: Any) -> str:
+    """A setting's value, short: a path's or model's last word, a list's members."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).rpartition("/")[2]
+
+
+def told(settings: Mapping[str, Any]) -> str:
+    """Settings in words."""
+    return ", ".join(f"{spoken(key)} {label(value)}" for key, value in settings.items())
+
+
+def seeds_bar(order: Sequence[Result]) -> str:
+    """What a bar or band over seeds is."""
+    n = order[0].over_seeds(OBJECTIVE).n
+    return f"the 95 % interval of the mean over {n} seeds (Student's t)" if n > 1 else "no interval"
+
+
+def plus_minus(found: Interval) -> str:
+    """0.8825 ± 0.0031, or the mean alone where a single seed leaves the spread unknown."""
+    return f"{found.mean:.4f}" if found.n == 1 else f"{found.mean:.4f} ± {found.ci95:.4f}"
+
+
+def accuracy(value: Any) -> str:
+    """One accuracy, or one per seed."""
+    return plus_minus(interval(value)) if isinstance(value, list) else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""The walk of one sweep, step by step."""

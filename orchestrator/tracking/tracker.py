@@ -1,0 +1,185 @@
+"""MLflow, as the rest of the program sees it: a place where everything is a view of the store.
+
+Nothing here imports MLflow: a process beside the driver writes what mlflow_runs.py says. If MLflow
+is away for a while, the writes wait for it. What is not written when the sweep ends is written by
+the next run of the same command, from the store's records.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.plan.ranking import Result
+from orchestrator.tracking.process import Away, Refused
+from orchestrator.tracking.queue import GRACE, Progress, Writer, nobody
+from qdllm.errors import ConfigError, TrackingError
+
+SCHEMES = ("http", "https", "mssql", "mysql", "postgresql", "sqlite")
+PATIENCE = 60.0
+"""Seconds that the end of a sweep waits for MLflow without getting anything written."""
+CURVES = ("train.loss", "val.loss", "val.accuracy")
+"""What MLflow shows by epoch; of the other measures it has the final values. The store has all."""
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # The writer repeats what failed, and looks first what became of it.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "PGCONNECT_TIMEOUT": "5",
+}
+
+
+def address(uri: str) -> str:
+    """The absolute address of an MLflow server or database. Raises ConfigError for another one."""
+    scheme, found, rest = uri.partition("://")
+    if not found or scheme.partition("+")[0] not in SCHEMES:
+        raise ConfigError(
+            f"unknown tracking address {without_secrets(uri)!r}: give an MLflow server "
+            "(http://host:5000) or a database (postgresql://user:password@host/name or "
+            "sqlite:////folder/mlflow.db)"
+        )
+    if scheme == "sqlite":
+        return f"sqlite:///{Path(rest.removeprefix('/')).expanduser().absolute()}"
+    return uri
+
+
+def without_secrets(text: str) -> str:
+    """A text without the user, the password and the query of any address in it."""
+    return re.sub(r"\?\S+", "", re.sub(r"://[^/\s]*@", "://", text))
+
+
+class Tracker:
+    """One sweep's place in MLflow: sweep run → trial runs → seed runs."""
+
+    def __init__(
+        self,
+        uri: str,
+        artifacts: Path,
+        experiment: str,
+        sweep: str,
+        params: Mapping[str, str],
+    ) -> None:
+        """Begin to make the database, the experiment and the sweep's run where they are missing.
+
+        `artifacts`: the folder for them, unless a server has its own place. `sweep`: the sweep's
+        fingerprint. Raises ConfigError for an address that cannot be one; the rest is for `ready`.
+        """
+        self.uri = address(uri)
+        self._writer = Writer(
+            partial(_runs, self.uri, artifacts.absolute(), experiment, sweep, dict(params))
+        )
+        self._opening = self._writer.ask("finished")
+        self._finished: frozenset[str] | None = None
+        self._sent: set[str] = set()
+
+    def ready(self) -> None:
+        """Wait for MLflow. Raises ConfigError where it does not answer or will not have us."""
+        if self._finished is None:
+            try:
+                self._finished = self._opening.result()
+            except (Away, Refused) as error:
+                raise ConfigError(
+                    f"MLflow at {without_secrets(self.uri)} cannot be used: "
+                    f"{without_secrets(str(error))}; check the address, and that MLflow runs there"
+                ) from None
+
+    def finished(self, fingerprint: str) -> bool:
+        """Whether a trial stands there whole, or is on its way: it need not be written again."""
+        self.ready()
+        assert self._finished is not None, "ready has set it"
+        return fingerprint in self._finished or fingerprint in self._sent
+
+    def write_trial(
+        self, result: Result, axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> None:
+        """A trial that ended well: its run and its seeds' runs."""
+        curves = {name: tensors[name] for name in CURVES}
+        self._write_trial("write_trial", result.trial.fingerprint, result, dict(axes), curves)
+
+    def write_failure(
+        self, fingerprint: str, axes: Mapping[str, Any], reason: str, when: float
+    ) -> None:
+        """A trial that failed: its run, with the reason. `when`: Unix time in seconds."""
+        self._write_trial("write_failure", fingerprint, fingerprint, dict(axes), reason, when)
+
+    def write_file(self, name: str, content: str | bytes) -> None:
+        """An artifact of the sweep's run, such as `grid.yaml` or `figures/pareto.png`."""
+        data = content.encode() if isinstance(content, str) else content
+        self._writer.submit(name, "write_file", name, data)
+
+    def register(
+        self, name: str, folder: Path, tags: Mapping[str, str], progress: Progress = nobody
+    ) -> str:
+        """Register the student in `folder` as a model with the alias `champion`.
+
+        `folder` is what qdllm.saved.save wrote; `tags` is its lineage, with its fingerprint as
+        `qdllm.id`. Waits until that and all before it is done, and returns the model's address.
+        Raises TrackingError where MLflow does not answer.
+        """
+        if not self._writer.wait(PATIENCE, progress):
+            raise self._away()
+        try:
+            model: str = self._writer.ask("register", name, folder, dict(tags)).result()
+        except (Away, Refused) as error:
+            raise self._missing("the champion", str(error)) from None
+        return model
+
+    def finish(self, metrics: Mapping[str, float], failed: bool) -> None:
+        """The sweep's own figures and its end; one that stands there finished is left alone."""
+        self._finish(metrics, "FAILED" if failed else "FINISHED")
+
+    def wait(self, progress: Progress = nobody, patience: float = PATIENCE) -> None:
+        """Wait until everything is written. `progress(done, total)` counts writes.
+
+        Raises TrackingError where no write succeeds for `patience` seconds, or where MLflow has
+        refused one.
+        """
+        if not self._writer.wait(patience, progress):
+            raise self._away()
+        refused = self._writer.refused
+        if refused:
+            raise self._missing(self._what(refused), next(iter(refused.values())))
+
+    def close(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the writing; an exit callback. An error, or the user, may have ended the sweep."""
+        unusable = self._opening.done() and self._opening.exception()
+        if kind and not unusable and not issubclass(kind, TrackingError):
+            self._writer.drop()
+            self._finish({}, "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+            self._writer.wait(GRACE)
+        self._writer.close()
+
+    def _write_trial(self, method: str, fingerprint: str, *arguments: Any) -> None:
+        self._sent.add(fingerprint)
+        self._writer.submit(fingerprint, method, *arguments)
+
+    def _finish(self, metrics: Mapping[str, float], status: str) -> None:
+        self._writer.submit("the sweep", "finish", dict(metrics), status, time.time())
+
+    def _away(self) -> TrackingError:
+        return self._missing(self._what(self._writer.waiting), self._writer.trouble or "no answer")
+
+    def _what(self, names: Iterable[str]) -> str:
+        trials = len(self._sent.intersection(names))
+        return f"{trials} trial{'s' * (trials != 1)}" if trials else "the sweep's own figures"
+
+    def _missing(self, what: str, reason: str) -> TrackingError:
+        return TrackingError(
+            f"MLflow at {without_secrets(self.uri)} did not take {what}: "
+            f"{without_secrets(reason)}. Nothing is lost: once it does, the same command writes "
+            "what it lacks"
+        )
+
+
+def _runs(*arguments: Any) -> Any:
+    """What the writer's process calls methods of: Runs, in an environment that suits it."""
+    os.environ |= ENVIRONMENT
+    from orchestrator.tracking.runs import Runs
+
+    return Runs(*arguments)

@@ -1,0 +1,1 @@
+"""Labelled texts: reading, cleaning, splitting them; the authors' own, and sample corpora."""

@@ -1,0 +1,111 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny_models import save, texts_of
+
+from jobs import features, fingerprints
+from jobs.store import Store
+from qdllm.encoder import encode
+from qdllm.errors import ConfigError
+from qdllm.specs import EncoderSpec, TaskSpec, TeacherSpec
+from qdllm.texts import data
+
+
+@pytest.fixture
+def task(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    texts = sorted(set(texts_of(60)))
+    rows = [{"text": text, "label": f"class {row % 3}"} for row, text in enumerate(texts)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return TaskSpec(name="tiny", data=str(path))
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return EncoderSpec(model=save("bert", tmp_path / "bert"), hidden_layers="all", max_length=16)
+
+
+def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_path):
+    store, events = Store(str(tmp_path / "store")), []
+    key = features.run(task, encoder, store, data.load(task), lambda *event: events.append(event))
+    record, splits = store.load(features.KIND, key)
+    dataset = data.load(task)
+    assert set(splits) == {"train", "validation", "test"}
+    for name, features_NH in splits.items():
+        assert features_NH.dtype == np.float32
+        expected_NH = encode(encoder, getattr(dataset, name).texts)
+        np.testing.assert_allclose(features_NH, expected_NH, atol=1e-5)
+    assert record.summary["rows"] == dataset.rows
+    assert record.summary["width"] == 48
+    assert events[-1] == ("features", len(dataset.texts), len(dataset.texts), "")
+
+    assert (
+        features.run(task, encoder, store, data.load(task), lambda *event: events.append("again"))
+        == key
+    )
+    assert events[-1] != "again"
+    assert store.record(features.KIND, key) == record
+
+
+def test_fingerprints_follow_all_that_decides_a_number(task, encoder, tmp_path):
+    def keys(split_seed: int = 0, texts: str = "a", **settings) -> tuple[str, str]:
+        of_task = fingerprints.of_task(task.model_copy(update={"seed": split_seed}), texts)
+        teacher = TeacherSpec(model=encoder.model)
+        chosen = encoder.model_copy(update=settings)
+        return (
+            fingerprints.of_features(chosen, of_task),
+            fingerprints.of_soft_labels(teacher, of_task),
+        )
+
+    before = keys()
+    assert keys() == before
+    changed = [keys(split_seed=1), keys(texts="b")]
+    weights = tmp_path / "bert" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    changed.append(keys())
+    for feature_key, label_key in changed:
+        assert feature_key != before[0]
+        assert label_key != before[1]
+    assert keys(hidden_layers=(1,))[0] != keys()[0]
+
+
+def test_fingerprints_need_no_torch():
+    code = "import sys, jobs.fingerprints; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_command_publishes_and_prints_the_fingerprint(task, encoder, tmp_path):
+    description = {
+        "task": task.model_dump(),
+        "encoder": encoder.model_dump(),
+        "store": str(tmp_path / "store"),
+    }
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(description))
+    line = [sys.executable, "-m", "jobs.features", str(path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Store(str(tmp_path / "store")).record(features.KIND, done.stdout.strip())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"cannot read .*job\.json' as JSON: .*No such file"),
+        ("{", r"cannot read .*job\.json' as JSON: "),
+        ("[]", "must hold one JSON object with task, encoder, store"),
+        ("{}", r"store: Field required"),
+        ('{"stor": "x"}', r"unknown key 'stor'; did you mean 'store'\?"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_refused(tmp_path, content, message):
+    path = tmp_path / "job.json"
+    if content is not None:
+        path.write_text(content)
+    from jobs.command import read
+
+    with pytest.raises(ConfigError, match=message):
+        read(features.FeaturesJob, path)

@@ -1,0 +1,303 @@
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import save, texts_of
+from torch import distributed
+from torch.nn.functional import cross_entropy
+
+from jobs import fine_tune as module
+from jobs import teacher as job
+from jobs.fine_tune import CLIP, fine_tune
+from jobs.store import Store
+from qdllm import teacher
+from qdllm.encoder import pad, tokenize
+from qdllm.errors import TeacherError
+from qdllm.specs import TaskSpec, TeacherSpec
+from qdllm.texts import data
+
+# DeepSpeed itself calls what torch has deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+STAGES = (0, 1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> TaskSpec:
+    """Two classes that one word tells apart; the train split does not divide into batches."""
+    path = tmp_path_factory.mktemp("data") / "texts.csv"
+    with path.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(("text", "label"))
+        for text in sorted(set(texts_of(150))):
+            rows.writerow((text, "finance" if "bank" in text or "price" in text else "other"))
+    return TaskSpec(name="tiny", data=str(path))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save("bert", tmp_path_factory.mktemp("bert"))
+
+
+def spec_of(base: str, **settings) -> TeacherSpec:
+    chosen = {"rank": 2, "lora_alpha": 4, "epochs": 3, "batch_size": 16, "lr": 0.03}
+    chosen |= {"dropout": 0, "max_length": 16, "zero_stage": 0}
+    return TeacherSpec(model=base, **(chosen | settings))
+
+
+def plain_torch(spec: TeacherSpec, dataset: data.Dataset) -> list[float]:
+    """The mean loss of each epoch, by a loop that knows nothing of DeepSpeed or workers."""
+    tokenizer, model = teacher.build(spec, len(dataset.classes))
+    tokens = tokenize(tokenizer, dataset.train.texts, spec.max_length)
+    labels_N = torch.from_numpy(dataset.train.labels_N)
+    parameters = list(teacher.trainable(model).values())
+    optimizer = torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+    losses, step = [], 0
+    for epoch in range(spec.epochs):
+        generator = np.random.default_rng([spec.seed, epoch])
+        batches = teacher.batches([len(ids) for ids in tokens], spec.batch_size, generator)
+        total = 0.0
+        for rows in batches:
+            optimizer.param_groups[0]["lr"] = teacher.learning_rate(
+                spec, step, spec.epochs * len(batches)
+            )
+            logits_NC = model(**pad([tokens[row] for row in rows], tokenizer.pad_token_id))
+            loss = cross_entropy(logits_NC, labels_N[rows], reduction="sum")
+            optimizer.zero_grad()
+            (loss / spec.batch_size).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            optimizer.step()
+            total, step = total + float(loss.detach()), step + 1
+        losses.append(total / len(tokens))
+    return losses
+
+
+def silent(phase: str, done: int, total: int, note: str) -> None:
+    pass
+
+
+def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tmp_path):
+    spec, store, dataset = spec_of(base), Store(str(tmp_path)), data.load(task)
+    events = []
+    key = job.run(task, spec, store, data.load(task), lambda *event: events.append(event))
+    record, splits = store.load(job.KIND, key)
+    _, adapter = store.load("adapters", record.made_from["adapter"])
+    tokenizer, model = teacher.reload(
+        spec, 2, {name: torch.from_numpy(value) for name, value in adapter.items()}
+    )
+    for name, logits_NC in splits.items():
+        split = getattr(dataset, name)
+        expected_NC = teacher.logits(model, tokenizer, split.texts, 16)
+        assert logits_NC.dtype == np.float32
+        np.testing.assert_allclose(logits_NC, expected_NC, rtol=1e-4, atol=1e-5)
+        reached = (expected_NC.argmax(1) == split.labels_N).mean()
+        assert record.summary["accuracy"][name] == pytest.approx(reached)
+    curve = [point["val.accuracy"] for point in record.summary["curve"]]
+    assert len(curve) == 3
+    assert record.summary["best_epoch"] == 1 + curve.index(max(curve))
+    assert record.summary["accuracy"]["validation"] == pytest.approx(max(curve))
+    assert record.summary["classes"] == ["finance", "other"]
+    assert record.summary["rows"] == dataset.rows
+    steps = 3 * -(-len(dataset.train.texts) // 16)
+    assert ("teacher", steps, steps, "epoch 3 of 3") in events
+    assert events[-1][:3] == ("soft labels", len(dataset.texts), len(dataset.texts))
+
+    assert job.run(task, spec, store, data.load(task), lambda *event: events.append("again")) == key
+    assert "again" not in events
+    assert store.record(job.KIND, key) == record
+
+
+@pytest.fixture(scope="module")
+def plain_losses(task, base) -> list[float]:
+    losses = plain_torch(spec_of(base), data.load(task))
+    assert losses[-1] < 0.8 * losses[0]
+    return losses
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_zero_stage_trains_like_plain_torch(task, base, stage, plain_losses):
+    job._join_group()
+    course = fine_tune(spec_of(base, zero_stage=stage), data.load(task), silent)
+    losses = [point["train.loss"] for point in course.curve]
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stage", "saving"),
+    [
+        (0, {"micro_batch_size": 4}),
+        (3, {"micro_batch_size": 4}),
+        (0, {"gradient_checkpointing": True}),
+        (3, {"gradient_checkpointing": True}),
+        (2, {"offload": True}),
+        (3, {"offload": True}),
+    ],
+)
+def test_saving_memory_changes_no_number(task, base, stage, saving, plain_losses):
+    job._join_group()
+    course = fine_tune(spec_of(base, zero_stage=stage, **saving), data.load(task), silent)
+    losses = [point["train.loss"] for point in course.curve]
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_bfloat16_trains_and_is_reloaded_within_its_tolerance(task, base, stage, tmp_path):
+    spec = spec_of(base, precision="bfloat16", zero_stage=stage)
+    key = job.run(task, spec, Store(str(tmp_path)), data.load(task))
+    curve = Store(str(tmp_path)).record(job.KIND, key).summary["curve"]
+    assert curve[-1]["train.loss"] < 0.8 * curve[0]["train.loss"]
+
+
+def rank_of_two(rank: int, folder: str, task: TaskSpec, specs: list[TeacherSpec]) -> None:
+    os.environ["LOCAL_RANK"] = str(rank)
+    torch.set_num_threads(1)
+    where = f"file://{folder}/meeting"
+    distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    for spec in specs:
+        job.run(task, spec, Store(f"{folder}/store"), data.load(task))
+    distributed.barrier()
+    # Not by way of the interpreter's end, where a thread of gloo's that still wants the GIL aborts
+    # the process: torch joins those threads only when DeepSpeed lets go of its groups, at exit.
+    os._exit(0)
+
+
+@pytest.fixture(scope="module")
+def by_two(task, base, tmp_path_factory) -> Store:
+    """What two workers make at each stage, one after the other: they take seconds to start."""
+    folder = str(tmp_path_factory.mktemp("by two"))
+    specs = [spec_of(base, zero_stage=stage) for stage in STAGES]
+    torch.multiprocessing.spawn(rank_of_two, (folder, task, specs), nprocs=2)
+    return Store(f"{folder}/store")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_workers_give_what_one_gives(task, base, stage, by_two, tmp_path):
+    alone = Store(str(tmp_path))
+    key = job.run(task, spec_of(base, zero_stage=stage), alone, data.load(task))
+    record, splits = by_two.load(job.KIND, key)
+    _, expected = alone.load(job.KIND, key)
+    assert record.summary["workers"] == 2
+    for name, logits_NC in splits.items():
+        np.testing.assert_allclose(logits_NC, expected[name], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_share_a_batch_are_refused(task, base, tmp_path):
+    spec = spec_of(base, batch_size=15)
+    with pytest.raises(
+        Exception, match="batch size 15 cannot be shared evenly by 2 workers, 7 rows"
+    ):
+        torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, [spec]), nprocs=2)
+
+
+class Killed(Exception):
+    """Stands for the end of a worker right after a checkpoint."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "epochs", "step"), [(0, 2, 0), (2, 2, 0), (3, 2, 0), (0, 0, 2), (2, 1, 4)]
+)
+def test_a_resumed_course_ends_where_an_unbroken_one_does(
+    task, base, stage, epochs, step, tmp_path, monkeypatch
+):
+    """Killed after two epochs, inside the first, or in the second as its node was taken away."""
+    job._join_group()
+    monkeypatch.setattr(module, "LOOK_STEPS", 2)
+    monkeypatch.setattr(module, "CHECKPOINT_STEPS", 2 if step == 2 else 1000)
+    spec, dataset = spec_of(base, zero_stage=stage, dropout=0.2), data.load(task)
+    looks = []
+
+    def report(metrics: dict[str, float], folder: Path) -> None:
+        reached = json.loads((folder / "course.json").read_text())
+        if (len(reached["curve"]), reached["step"]) == (epochs, step):
+            shutil.copytree(folder, tmp_path / "checkpoint")
+            raise Killed
+
+    def leaving() -> bool:
+        looks.append(None)
+        return step == 4 and len(looks) > 3
+
+    with pytest.raises(Killed):
+        fine_tune(spec, dataset, silent, report=report, leaving=leaving)
+    resumed = fine_tune(spec, dataset, silent, resume=tmp_path / "checkpoint")
+    unbroken = fine_tune(spec, dataset, silent)
+    for point, expected in zip(resumed.curve, unbroken.curve, strict=True):
+        assert point["train.loss"] == pytest.approx(expected["train.loss"], rel=1e-6)
+    for name, value in resumed.adapter.items():
+        torch.testing.assert_close(value, unbroken.adapter[name])
+
+
+def test_a_teacher_that_comes_back_different_is_not_published(task, base, tmp_path):
+    job._join_group()
+    spec, dataset, store = spec_of(base), data.load(task), Store(str(tmp_path / "store"))
+    kept = tmp_path / "checkpoint"
+    fine_tune(spec, dataset, silent, report=lambda _, folder: replace(kept, folder))
+    adapter = load_file(kept / "adapter.safetensors")
+    adapter["head.bias"] += 0.01
+    save_file(adapter, kept / "adapter.safetensors")
+    with pytest.raises(TeacherError, match=r"differ from the live ones by up to 0\.01"):
+        job._teach(task, spec, dataset, store, None, resume=kept)
+    assert not store.fingerprints(job.KIND)
+    assert not store.fingerprints("adapters")
+
+
+def replace(target: Path, source: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def test_the_best_epoch_is_kept(task, base):
+    """A learning rate that ruins the teacher after the first epoch must not ruin the result."""
+    job._join_group()
+    spec = spec_of(base, epochs=6, lr=0.2, warmup=0.9)
+    dataset = data.load(task)
+    course = fine_tune(spec, dataset, silent)
+    accuracies = [point["val.accuracy"] for point in course.curve]
+    tokenizer, model = teacher.reload(spec, 2, course.adapter)
+    logits_NC = teacher.logits(model, tokenizer, dataset.validation.texts, 16)
+    assert (logits_NC.argmax(1) == dataset.validation.labels_N).mean() == max(accuracies)
+
+
+def test_divergence_is_an_error_that_names_the_learning_rate(task, base, tmp_path):
+    with pytest.raises(TeacherError, match=r"not finite in epoch \d of 3: .* below 1e\+30"):
+        job.run(task, spec_of(base, lr=1e30, warmup=0), Store(str(tmp_path)), data.load(task))
+
+
+def command(path: Path, description: dict) -> subprocess.CompletedProcess:
+    path.write_text(json.dumps(description))
+    line = [sys.executable, "-m", "jobs.teacher", str(path)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_the_command_publishes_and_prints_the_fingerprint(task, base, tmp_path):
+    description = {
+        "task": task.model_dump(),
+        "teacher": spec_of(base).model_dump(),
+        "store": str(tmp_path / "store"),
+    }
+    done = command(tmp_path / "job.json", description)
+    assert done.returncode == 0, done.stderr
+    assert Store(str(tmp_path / "store")).record(job.KIND, done.stdout.strip())
+    assert "teacher" in done.stderr
+
+
+def test_the_command_refuses_bad_input_without_a_traceback(tmp_path):
+    done = command(tmp_path / "job.json", {"store": str(tmp_path), "teacher": {"epoch": 1}})
+    assert done.returncode == 2
+    assert done.stderr.startswith("unknown key 'teacher.epoch'; did you mean 'epochs'?")
+    done = command(tmp_path / "job.json", {"store": str(tmp_path), "teacher": {"model": "minil"}})
+    assert done.returncode == 2
+    assert done.stderr.startswith("unknown model 'minil'; did you mean 'minilm'?")

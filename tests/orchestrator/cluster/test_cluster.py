@@ -1,0 +1,189 @@
+"""Teachers on a real Ray: workers killed, nodes taken away, mistakes that no retry can mend."""
+
+import csv
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import psutil
+import pytest
+from tiny_models import save, texts_of
+
+from jobs import fingerprints
+from jobs import teacher as job
+from jobs.store import Store
+from orchestrator import cluster
+from orchestrator.console import Phase
+from qdllm.errors import TeacherError
+from qdllm.specs import TaskSpec, TeacherSpec
+from qdllm.texts import data
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> TaskSpec:
+    """Two classes that one word tells apart."""
+    path = tmp_path_factory.mktemp("data") / "texts.csv"
+    with path.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(("text", "label"))
+        for text in sorted(set(texts_of(150))):
+            rows.writerow((text, "finance" if "bank" in text or "price" in text else "other"))
+    return TaskSpec(name="tiny", data=str(path))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return save("bert", tmp_path_factory.mktemp("bert"))
+
+
+def spec_of(base: str, **settings) -> TeacherSpec:
+    chosen = {"rank": 2, "lora_alpha": 4, "epochs": 3, "batch_size": 16, "lr": 0.03}
+    return TeacherSpec(model=base, **(chosen | {"max_length": 16} | settings))
+
+
+class Watched(Phase):
+    """A phase that keeps every (done, total) and calls `at(done, total)`."""
+
+    def __init__(self, at: Callable[[int, int], None] = lambda done, total: None) -> None:
+        super().__init__("teacher", None)
+        self.seen: list[tuple[int, int]] = []
+        self._at = at
+
+    def update(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Only fine-tuning's own steps count, not the inference that follows it."""
+        if note and note.startswith("epoch"):
+            self.seen.append((int(done), int(total)))
+            self._at(int(done), int(total))
+
+
+def train(
+    task: TaskSpec, spec: TeacherSpec, store: Store, workers: int | None, phase: Phase
+) -> str:
+    """Train through the orchestrator; returns the soft labels' fingerprint."""
+    config = {
+        "task": task.model_dump(mode="json"),
+        "teacher": spec.model_dump(mode="json"),
+        "store": store.uri,
+    }
+    dataset = data.load(task)
+    key = fingerprints.of_soft_labels(spec, fingerprints.of_task(task, dataset.digest))
+    cluster.train(job.train_loop, config, dataset, name=key, workers=workers, phase=phase)
+    return key
+
+
+def assert_like_undisturbed(task, spec, store, key, folder) -> None:
+    alone = Store(str(folder))
+    job.run(task, spec, alone, data.load(task))
+    record, splits = store.load(job.KIND, key)
+    assert len(record.summary["curve"]) == spec.epochs
+    for name, expected_NC in alone.load(job.KIND, key)[1].items():
+        np.testing.assert_allclose(splits[name], expected_NC, rtol=1e-3, atol=1e-3)
+
+
+def workers_of_mine() -> list[psutil.Process]:
+    mine = psutil.Process().children(recursive=True)
+    return [one for one in mine if "RayTrainWorker" in " ".join(one.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def ray_here(tmp_path_factory) -> Iterator[None]:
+    with cluster.connect():
+        yield
+
+
+def test_a_killed_worker_is_restarted_and_goes_on_from_its_checkpoint(
+    ray_here, task, base, tmp_path
+):
+    spec, store, killed = spec_of(base, epochs=12, lr=0.01), Store(str(tmp_path / "a store")), []
+
+    def kill_in_the_fourth_epoch(done: int, total: int) -> None:
+        if not killed and done > 3 * total // spec.epochs:
+            workers_of_mine()[0].kill()
+            killed.append(len(phase.seen))
+
+    phase = Watched(kill_in_the_fourth_epoch)
+    key = train(task, spec, store, 2, phase)
+    after = phase.seen[killed[0] :]
+    assert all(done > 2 * total // spec.epochs for done, total in after), "it began anew"
+    assert after[-1][0] == after[-1][1]
+    assert store.record(job.KIND, key).summary["workers"] == 2
+    assert_like_undisturbed(task, spec, store, key, tmp_path / "alone")
+
+
+def test_what_would_go_wrong_again_is_not_tried_again(ray_here, task, base, tmp_path):
+    phase, spec = Watched(), spec_of(base, lr=1e30, warmup=0)
+    with pytest.raises(TeacherError, match="give a learning rate below 1e"):
+        train(task, spec, Store(str(tmp_path)), 1, phase)
+    steps = [done for done, _ in phase.seen]
+    assert steps == sorted(set(steps))
+
+
+def test_one_worker_alone_opens_no_port_to_the_world(ray_here, task, base, tmp_path):
+    """Nor does Ray: whatever this test's processes listen on is loopback."""
+    spec, open_to_all, looks = spec_of(base, epochs=2), set(), []
+
+    def look(done: int, total: int) -> None:
+        mine = {one.pid for one in psutil.Process().children(recursive=True)}
+        looks.append(done)
+        open_to_all.update(
+            (connection.laddr, psutil.Process(connection.pid).name())
+            for connection in psutil.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+            and connection.pid in mine
+            and not connection.laddr.ip.startswith(("127.", "::1", "::ffff:127."))
+        )
+
+    train(task, spec, Store(str(tmp_path)), 1, Watched(look))
+    assert looks
+    assert open_to_all == set()
+
+
+def test_a_node_that_is_taken_away_costs_a_few_steps_and_no_failure(
+    ray_here, tmp_path, monkeypatch
+):
+    """A notice, a checkpoint inside the epoch, the node's end, and on from there elsewhere."""
+    import ray
+    from ray.cluster_utils import Cluster
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    monkeypatch.setattr(cluster.work, "FAILURES", 0)
+    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
+    ray.shutdown()  # what it had set in the environment stays, the token among it
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "resources": {"head": 1}})
+    workers = [nodes.add_node(num_cpus=1, wait=False) for _ in range(2)]
+    nodes.wait_for_nodes()
+    ray.init(address=nodes.address, log_to_driver=False)
+    notice = []
+
+    def take_away(done: int, total: int) -> None:
+        """The node whose CPU is in use gets 8 seconds."""
+        if notice or done < 5:
+            return
+        notice.append(done)
+        free = ray._private.state.available_resources_per_node()
+        busy = next(node for node in workers if free[node.node_id].get("CPU", 0) < 1)
+        deadline = int(1000 * (time.time() + 8))
+        client = ray._private.worker.global_worker.gcs_client
+        accepted, why = client.drain_node(
+            busy.node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "spot", deadline
+        )
+        assert accepted, why
+        threading.Timer(8, nodes.remove_node, (busy, False)).start()
+
+    task = TaskSpec()
+    spec = TeacherSpec(epochs=1, batch_size=2, max_length=32, rank=4)
+    phase, store = Watched(take_away), Store(str(tmp_path))
+    try:
+        key = train(task, spec, store, 1, phase)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    steps = [done for done, _ in phase.seen]
+    back = [after for before, after in pairwise(steps) if after < before]
+    assert len(back) == 1, f"it was to go back once: {back}"
+    assert back[0] > notice[0], "it went on from before the notice"
+    assert len(store.record(job.KIND, key).summary["curve"]) == 1

@@ -1,0 +1,56 @@
+"""A sweep on a cluster of four nodes, each of which is killed, the head last: the real command."""
+
+import re
+
+import pytest
+from driven import Sweep, undisturbed
+from nodes import Nodes
+
+from orchestrator.cluster.nodes import TEACHER
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+FEWER = ("--set", "fit.lr=[0.001, 0.003, 0.007, 0.01]")
+"""Some of the rates of the sweep that nobody disturbs."""
+TRIALS = 8
+SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+"""How long whoever belongs to a cluster waits for a head that has gone."""
+
+
+def four(nodes: Nodes) -> None:
+    nodes.add("gpu", resource=TEACHER)
+    nodes.add("one", cpus=1)
+    nodes.add("two", cpus=1)
+
+
+def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
+    expected, _ = undisturbed(tmp_path_factory)
+    sweep = Sweep(expected.grid, expected.texts, tmp_path / "home")
+    checkpoints = sweep.home / "store" / "checkpoints"
+    with Nodes(SOON) as nodes:
+        four(nodes)
+        driver = sweep.start(*FEWER, **nodes.environment, **SOON)
+        driver.wait_for(lambda: list(checkpoints.glob("*/checkpoint_*/*")))
+        nodes.kill("gpu")
+        nodes.add("another", resource=TEACHER)
+        driver.wait_for(lambda: driver.results_beyond({}))
+        nodes.kill("one")
+        nodes.add("late", cpus=1)
+        nodes.kill("two")
+        before = sweep.created()
+        driver.wait_for(lambda: driver.results_beyond(before))
+        nodes.kill("head")
+        output = driver.ended(1, within=60)
+        # The driver belongs to the head's node, so it may miss either first.
+        assert re.search(r"error: Ray.* is gone; run the same command again to go on", output)
+    done = sweep.created()
+    assert 0 < len(done) < TRIALS
+    with Nodes() as nodes:
+        four(nodes)
+        sweep.run(*FEWER, **nodes.environment)
+    assert done.items() <= sweep.created().items()
+    assert len(sweep.created()) == TRIALS
+    assert sweep.results("soft-labels") == expected.results("soft-labels")
+    assert sweep.results().items() <= expected.results().items()
+    assert len(sweep.runs()) == 1 + 3 * TRIALS
+    assert set(sweep.runs().values()) == {("FINISHED", "")}

@@ -1,0 +1,231 @@
+"""What a report shows comes out of the store alone, and is what was put in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkout import ROOT
+from small_sweep import CLASSES, SmallSweep, sweep
+
+from jobs.store import Store
+from orchestrator.grid.space import Search
+from orchestrator.plan import history, plan
+from orchestrator.plan.ranking import Result, axes, champion, ranked
+from orchestrator.report import findings
+from orchestrator.report.findings import Findings
+from qdllm.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> SmallSweep:
+    return sweep(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def found(small) -> Findings:
+    return findings.findings(small.store, small.record)
+
+
+def test_what_was_asked_is_kept(small, found):
+    assert found.name == "small-prices"
+    assert found.sweep.spec == small.definition.model_dump(mode="json")
+    assert found.sweep.summary["texts"] == small.dataset.describe()
+    assert set(found.sweep.summary["classes"]) == set(CLASSES)
+    assert found.sweep.made_from == {"texts": small.dataset.digest}
+    assert found.settings == axes(small.plan.trials)
+    assert list(found.settings) == [trial.fingerprint for trial in small.plan.trials]
+    assert found.axes == ["circuit.layers", "loss.alpha", "fit.lr"]
+    for split, labels_N in found.labels.items():
+        np.testing.assert_array_equal(labels_N, getattr(small.dataset, split).labels_N)
+
+
+def test_finished_trials_are_ranked_as_ever(small, found):
+    results = [
+        Result(trial, small.store.record("students", trial.fingerprint))
+        for trial in small.plan.trials[:-1]
+    ]
+    names = [one.trial.fingerprint for one in ranked(results)]
+    assert [one.trial.fingerprint for one in found.order] == names
+    assert found.champion.trial.fingerprint == champion(results).trial.fingerprint
+    assert found.missing == {small.plan.trials[-1].fingerprint: ""}
+
+
+def test_what_stands_beside_the_students_is_there(small, found):
+    assert [one.fingerprint for one in found.teachers] == [
+        job.fingerprint for job in small.plan.teachers
+    ]
+    assert found.teacher is found.teachers[0]
+    assert [name for name, _ in found.references] == ["logistic regression", "classical head"]
+    accuracy = (found.logits_SNC.argmax(-1) == found.labels["test"]).mean(-1)
+    np.testing.assert_allclose(accuracy, found.evaluation.summary["metrics"]["test.accuracy"])
+
+
+def test_curves_of_a_few_trials_end_in_their_metrics(found):
+    assert next(iter(found.examples)) == "champion"
+    assert list(found.examples.values())[-1] is found.order[-1]
+    for one in found.examples.values():
+        for metric in ("val.accuracy", "train.loss"):
+            curve_SE = found.curves[one.trial.fingerprint][metric]
+            assert curve_SE.shape == (3, 3)
+            np.testing.assert_allclose(curve_SE[:, -1], one.record.summary["metrics"][metric])
+
+
+def test_values_of_an_axis_come_by_size(found):
+    assert found.values("fit.lr") == [0.01, 0.1]
+    assert found.values("circuit.layers") == [1, 2]
+
+
+def test_reasons_of_failures_are_kept(small):
+    name = small.plan.trials[-1].fingerprint
+    told = findings.findings(small.store, small.record, failures={name: "out of memory"})
+    assert told.missing == {name: "out of memory"}
+
+
+def test_a_search_finds_all_that_lies_in_its_space(small):
+    base, *_ = small.plan.trials
+    definition = small.definition.model_copy(
+        update={
+            "axes": {},
+            "search": Search.parse(
+                {"space": {key: list(values) for key, values in small.definition.axes.items()}}
+            ),
+        }
+    )
+    asked = plan([base.spec], small.dataset, small.store, definition.search)
+    key = findings.publish_sweep(small.store, definition, asked, small.dataset)
+    found = findings.findings(small.store, small.store.record("sweeps", key))
+    done = [trial.fingerprint for trial in small.plan.trials[:-1]]
+    assert {one.trial.fingerprint for one in found.order} == set(done)
+    assert found.missing == {}
+    assert found.settings == axes([one.trial for one in found.order])
+    fewer = definition.search.model_copy(
+        update={"space": definition.search.space | {"circuit.layers": [base.spec.circuit.layers]}}
+    )
+    near = history.in_space(small.store, fewer, asked.bases[0])
+    assert {one.trial.fingerprint for one in near} == {
+        trial.fingerprint
+        for trial in small.plan.trials[:-1]
+        if trial.spec.circuit.layers == base.spec.circuit.layers
+    }
+    assert len(history.references(small.store, found.order)[0].spec.settings) <= history.COMPARED
+
+
+def test_a_sweep_without_results_has_no_champion(tmp_path):
+    early = sweep(tmp_path, left_out=8)
+    found = findings.findings(early.store, early.record)
+    assert found.champion is None
+    assert len(found.missing) == 8
+    assert found.examples == {}
+
+
+def test_references_of_several_teachers_are_told_apart(tmp_path):
+    two = sweep(tmp_path, axes={"teacher.epochs": (1, 2), "fit.lr": (0.1,)}, left_out=0)
+    found = findings.findings(two.store, two.record)
+    names = [name for name, _ in found.references]
+    assert "classical head, teacher's epochs 1" in names
+    assert len(set(names)) == 4
+    assert found.teacher.spec["epochs"] == found.champion.trial.spec.teacher.epochs
+
+
+def test_writing_a_sweep_down_twice_changes_nothing(small):
+    again = findings.publish_sweep(small.store, small.definition, small.plan, small.dataset)
+    assert again == small.plan.name
+    assert small.store.record("sweeps", again) == small.record
+
+
+def publish(store: Store, name: str, grid: str) -> None:
+    summary = {"grid": grid, "task": "prices"}
+    store.publish("sweeps", name, tensors={}, spec={}, made_from={}, summary=summary, seconds=0.0)
+
+
+@pytest.fixture
+def several(tmp_path) -> Store:
+    store = Store(str(tmp_path))
+    for name, grid in (("abc0", "deep"), ("abd1", "wide"), ("b2", "wide")):
+        publish(store, name, grid)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("abc0", "abc0"),
+        ("abc", "abc0"),
+        ("b", "b2"),
+        ("deep-prices", "abc0"),
+        ("wide-prices", "b2"),
+    ],
+)
+def test_a_sweep_is_found_by_fingerprint_beginning_or_name(several, asked, meant):
+    assert findings.find(several, asked).fingerprint == meant
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [("ab", "'ab' may be any of 2 sweeps"), ("c", "unknown sweep 'c'"), ("", "unknown sweep ''")],
+)
+def test_a_sweep_that_is_not_clear_is_answered_with_those_there_are(several, asked, message):
+    with pytest.raises(ConfigError) as error:
+        findings.find(several, asked)
+    assert message in str(error.value)
+    assert "wide-prices (b2), wide-prices (abd1), deep-prices (abc0)" in str(error.value)
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"run one with python -m orchestrator\.sweep"):
+        findings.find(Store(str(tmp_path)), "deep")
+
+
+def report(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator.report", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_prints_the_tables_and_leaves_page_and_figures(tmp_path):
+    small = sweep(tmp_path)
+    (tmp_path / "prices.csv").unlink()
+    done = report("small-prices", "--home", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "7 trials of small-prices, by validation accuracy" in done.stdout
+    assert "no ⟨Z⟩ differs" in done.stdout
+    assert "1 trial has no result" in done.stdout
+    page = Path(done.stdout.splitlines()[-1])
+    assert page == tmp_path / "reports" / f"small-prices-{small.plan.name}.html"
+    assert page.is_file()
+    assert {"pareto.png", "heat-map.png", "confusion.png"} <= {
+        path.name for path in page.with_suffix("").iterdir()
+    }
+
+
+def test_an_unknown_sweep_ends_in_one_line(small, tmp_path):
+    done = report("none", "--home", str(tmp_path), "--store", small.store.uri)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown sweep 'none'")
+    assert f"small-prices ({small.plan.name})" in done.stderr
+    nowhere = report("none", "--home", str(tmp_path / "nowhere"))
+    assert nowhere.returncode == 2
+    assert "there is no store in" in nowhere.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_report_needs_neither_torch_nor_ray(small, tmp_path):
+    arguments = [small.plan.name, "--home", str(tmp_path), "--store", small.store.uri]
+    code = (
+        "import json, sys\nfrom orchestrator.report import main\n"
+        f"assert main({arguments!r}) == 0\nprint(json.dumps(sorted(sys.modules)))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    modules = {name.partition(".")[0] for name in json.loads(output.splitlines()[-1])}
+    assert not modules & {"torch", "ray", "mlflow", "transformers", "numba", "mindquantum"}
+    assert "matplotlib.pyplot" not in json.loads(output.splitlines()[-1])

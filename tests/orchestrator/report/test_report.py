@@ -1,0 +1,147 @@
+"""The table at any width of the terminal."""
+
+import pytest
+from rich.console import Console
+
+from jobs.store import DataFile, Record
+from orchestrator.plan import Trial
+from orchestrator.plan.ranking import Result, champion, ranked
+from orchestrator.report.tables import champion_line, label, spoken, told, trials_table
+from qdllm.specs import SCHEMA, StudentSpec
+
+
+def record(name: str, summary: dict) -> Record:
+    return Record(
+        schema_version=SCHEMA,
+        kind="students",
+        fingerprint=name,
+        spec={},
+        made_from={"features": "f", "soft_labels": "s"},
+        summary=summary,
+        data=DataFile(name="x", sha256="x", bytes=0),
+        created=0.0,
+        seconds=0.0,
+        versions={},
+    )
+
+
+def result(layers: int, lr: float, accuracy: float) -> Result:
+    spec = StudentSpec.parse(
+        {"circuit": {"layers": layers}, "fit": {"lr": lr}, "loss": {"alpha": lr + 0.5}}
+    )
+    values = [accuracy + 0.001 * seed for seed in range(5)]
+    metrics = dict.fromkeys(("val.accuracy", "test.accuracy", "test.agreement"), values)
+    summary = {"metrics": metrics, "parameters": 8000 + 72 * layers, "seconds_per_epoch": 0.25}
+    made = record(f"{layers}-{lr}", summary)
+    return Result(Trial("students", made.fingerprint, spec, made.made_from, held=True), made)
+
+
+PROBES = [
+    record(
+        "p",
+        {
+            "logistic regression": {
+                "val.accuracy": 0.7,
+                "test.accuracy": 0.71,
+                "parameters": 3076,
+                "C": 0.1,
+            },
+            "classical head": {
+                "val.accuracy": [0.8, 0.81],
+                "test.accuracy": [0.8, 0.82],
+                "parameters": 8000,
+                "width": 13,
+                "loss": {"alpha": 0.9},
+                "fit": {"lr": 0.06},
+            },
+        },
+    )
+]
+
+
+def rendered(width: int) -> list[str]:
+    results = [
+        result(layers, lr, 0.5 + 0.02 * layers) for layers in (1, 11) for lr in (0.003, 0.06)
+    ]
+    console = Console(width=width, file=None, record=True)
+    with console.capture() as captured:
+        order = ranked(results)
+        console.print(trials_table(order, champion(results), PROBES, "a title", width >= 110))
+    return captured.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 110, 130])
+def test_every_cell_is_whole(width):
+    lines = rendered(width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "regression" in text
+    best = next(line for line in lines if line.split()[:1] == ["1"])
+    for cell in ("★", "11", "0.003", "8,792", "0.7220 ± 0.0020"):
+        assert cell in best
+    head = next(line for line in lines if "0.8050" in line)
+    assert "0.06" in head
+    assert "0.7000" in text
+    assert ("agreement" in text) == (width >= 110)
+
+
+def test_axes_whose_last_words_collide_keep_their_paths():
+    trials = [
+        StudentSpec.parse({"teacher": {"lr": a}, "fit": {"lr": b}})
+        for a, b in ((0.1, 0.3), (0.2, 0.4))
+    ]
+    results = [
+        Result(Trial("students", str(spec.fit.lr), spec, {}, held=True), found.record)
+        for spec, found in zip(trials, (result(1, 0.3, 0.5), result(2, 0.4, 0.6)), strict=True)
+    ]
+    console = Console(width=130)
+    with console.capture() as captured:
+        console.print(trials_table(ranked(results), results[0], [], "a title", wide=True))
+    assert "teacher.lr" in captured.get()
+    assert "fit.lr" in captured.get()
+
+
+def with_accuracies(layers: int, accuracies: list[float]) -> Result:
+    made = result(layers, 0.01, 0.5)
+    metrics = dict.fromkeys(("val.accuracy", "test.accuracy"), accuracies)
+    return Result(made.trial, record(f"{layers}", made.record.summary | {"metrics": metrics}))
+
+
+def test_champion_and_best_are_compared_seed_by_seed():
+    best = with_accuracies(11, [0.80, 0.82, 0.84, 0.81, 0.83])
+    smaller = with_accuracies(1, [0.79, 0.82, 0.84, 0.80, 0.84])
+    line = champion_line(smaller, best)
+    assert "8,072 parameters" in line
+    assert "(0.0020 behind it in validation)" in line
+    assert "best − champion, paired over 5 seeds: +0.0020 ± 0.0104, p = 0.62" in line
+    assert "with 5 seeds it sees a difference of 0.0141 four times in five" in line
+    assert champion_line(best, best) == "champion: the best by validation, 8,792 parameters"
+
+
+def test_a_certain_difference_is_not_printed_as_zero():
+    best = with_accuracies(11, [0.90, 0.911, 0.92, 0.93, 0.94])
+    smaller = with_accuracies(1, [0.10, 0.11, 0.12, 0.13, 0.14])
+    assert "p < 0.001" in champion_line(smaller, best)
+
+
+def test_where_seeds_leave_no_spread_the_line_says_so():
+    best, smaller = with_accuracies(11, [0.9] * 5), with_accuracies(1, [0.8] * 5)
+    assert "no test between the two" in champion_line(smaller, best)
+
+
+def test_settings_are_told_in_words():
+    settings = {
+        "loss.alpha": 0.0,
+        "teacher.lr": 1e-4,
+        "teacher.model": "hub/some-model",
+        "encoder.hidden_layers": [4, 6],
+        "fit.batch_size": 8,
+        "angles": "raw",
+    }
+    assert told(settings) == (
+        "guidance weight α 0, teacher's lr 0.0001, teacher some-model, "
+        "encoder's hidden layers 4, 6, batch size 8, angles raw"
+    )
+    assert spoken("circuit.qubits") == "qubits"
+    assert label(True) == "True"

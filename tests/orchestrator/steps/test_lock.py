@@ -1,0 +1,105 @@
+"""One driver per sweep: who may take it over, and when."""
+
+import json
+import multiprocessing
+import os
+import socket
+import time
+from multiprocessing.synchronize import Event
+
+import pytest
+
+from jobs.store import Store
+from orchestrator.steps import lock
+from qdllm.errors import ConfigError
+
+NAME = "5" * 16
+HOLDER = f"locks/{NAME}/holder.json"
+
+
+def holder(store: Store) -> dict:
+    text = store.get(HOLDER)
+    assert text
+    return json.loads(text)
+
+
+def elsewhere(store: Store, seen: float) -> None:
+    """A holder on another machine that was last heard of so many seconds ago."""
+    plain = {"host": "another", "pid": os.getpid(), "started": 0.0, "token": "0" * 16}
+    store.put(HOLDER, json.dumps(plain | {"seen": time.time() - seen}))
+
+
+def take(store: Store) -> None:
+    with lock.held(store, NAME):
+        assert holder(store)["pid"] == os.getpid()
+
+
+def hold(uri: str, ready: Event) -> None:
+    with lock.held(Store(uri), NAME):
+        ready.set()
+        time.sleep(600)
+
+
+def test_it_is_held_for_as_long_as_the_block_runs(store):
+    take(store)
+    assert store.get(HOLDER) is None
+    take(store)
+
+
+def test_a_second_driver_hears_who_holds_it_and_how_to_take_over(store):
+    with lock.held(store, NAME):
+        with pytest.raises(ConfigError) as refusal, lock.held(store, NAME):
+            pass
+        assert holder(store)["pid"] == os.getpid(), "the first one lost it"
+    for part in (NAME, f"process {os.getpid()} on {socket.gethostname()}", "takes over"):
+        assert part in str(refusal.value)
+
+
+def test_another_sweep_is_not_held(store):
+    with lock.held(store, NAME), lock.held(store, "6" * 16):
+        pass
+
+
+def test_a_holder_elsewhere_is_dead_when_it_has_been_silent_for_long(store):
+    elsewhere(store, seen=lock.SILENCE - 5)
+    with pytest.raises(ConfigError, match=r"on another, last heard of 11\d s ago"):
+        take(store)
+    elsewhere(store, seen=lock.SILENCE + 1)
+    take(store)
+
+
+def test_whoever_holds_it_is_heard_of_again_and_again(store, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    with lock.held(store, NAME):
+        first, deadline = holder(store)["seen"], time.monotonic() + 20
+        while holder(store)["seen"] == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_holder_that_has_lost_it_leaves_the_new_one_alone(store, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    with lock.held(store, NAME):
+        elsewhere(store, seen=0)
+        time.sleep(0.5)
+        assert holder(store)["host"] == "another"
+    assert holder(store)["host"] == "another"
+
+
+def test_a_holder_that_was_killed_here_is_dead_at_once(tmp_path):
+    store, context = Store(str(tmp_path)), multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(store.uri, ready))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(ConfigError, match=f"held by process {process.pid}"):
+        take(store)
+    process.kill()
+    process.join()
+    take(store)
+
+
+def test_a_number_that_another_process_has_come_by_is_not_the_holder(store):
+    plain = {"host": socket.gethostname(), "pid": os.getpid(), "started": 1.0, "token": "0" * 16}
+    store.put(HOLDER, json.dumps(plain | {"seen": time.time()}))
+    take(store)

@@ -1,0 +1,212 @@
+"""The real command, end to end: real Ray, DeepSpeed, MLflow database and registered model."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import driven
+import mlflow
+import pandas as pd
+import pytest
+from checkout import ROOT
+from driven import TEXTS, table
+from mlflow import MlflowClient
+
+from jobs.store import Store
+
+SMALL = [
+    "teacher.epochs=3",
+    "fit.epochs=2",
+    "seeds=[0, 1]",
+    "circuit.layers=[1, 2]",
+    "loss.alpha=0.9",
+    "fit.lr=0.01",
+]
+
+
+def sweep(
+    home: Path, *arguments: str, settings: Sequence[str] = SMALL
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestrator.sweep", "--grid", "ablation"]
+    settings = [word for setting in settings for word in ("--set", setting)]
+    return subprocess.run(
+        [*command, "--home", str(home), *settings, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> driven.Sweep:
+    """Another grid, with the same teacher."""
+    return driven.undisturbed(tmp_path_factory)[0]
+
+
+@pytest.fixture(scope="module")
+def texts(undisturbed) -> Path:
+    return undisturbed.texts
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, undisturbed, texts) -> tuple[Path, str]:
+    """A home folder with a finished sweep, and what the command printed."""
+    home = tmp_path_factory.mktemp("a home")
+    for kind in ("soft-labels", "adapters"):
+        shutil.copytree(undisturbed.home / "store" / kind, home / "store" / kind)
+    done = sweep(home, "--task", str(texts))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done.stdout
+
+
+@pytest.fixture
+def client(swept) -> MlflowClient:
+    uri = f"sqlite:///{swept[0] / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+def runs(client: MlflowClient):
+    (experiment,) = [
+        found for found in client.search_experiments() if found.name == "ablation-notes"
+    ]
+    return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def test_it_says_what_it_reads_and_what_it_found(swept):
+    home, output = swept
+    assert re.search(r"notes: 120 texts in 2 classes \(kitchen 60, weather 60\)", output)
+    assert "split 72 / 24 / 24" in output
+    assert re.search(r"teacher minilm, LoRA rank 64: validation \d\.\d{4}, test \d\.\d{4}", output)
+    assert "logistic regression" in output
+    assert "classical head" in output
+    assert "all of it took" in output
+    assert re.search(r"mindquantum .* no ⟨Z⟩ differs by more than \d\.\de-0[678]", output)
+    assert "models:/qdllm-ablation-notes@champion" in output
+    assert f"ui --backend-store-uri 'sqlite:///{home / 'mlflow.db'}'" in output
+    assert len(table(output)) == 4
+
+
+def test_chatter_stays_in_the_log(swept):
+    home, output = swept
+    assert not re.search(r"\bINFO\b|WARNING|Warning|DeepSpeed|raylet|alembic", output)
+    (log,) = (home / "logs").iterdir()
+    assert log.stat().st_size > 0
+
+
+def test_everything_lies_in_the_home(swept):
+    # While this test's own client reads the database, SQLite keeps files beside it.
+    found = {path.name.partition("-")[0] for path in swept[0].iterdir()}
+    assert found == {"store", "mlflow.db", "artifacts", "logs", "reports"}
+    assert not list((swept[0] / "store").glob("checkpoints/*"))
+    assert not list((swept[0] / "store").glob("locks/*"))
+    (page,) = (swept[0] / "reports").glob("*.html")
+    assert "kitchen" in page.read_text(encoding="utf-8")
+
+
+def test_the_store_holds_every_result(swept):
+    store = Store(str(swept[0] / "store"))
+    for kind, count in (("features", 1), ("soft-labels", 1), ("probes", 1), ("students", 2)):
+        assert len(store.fingerprints(kind)) == count, kind
+
+
+def test_mlflow_has_a_sweep_its_trials_and_their_seeds(client):
+    by_parent: dict[str, list] = {}
+    for run in runs(client):
+        by_parent.setdefault(run.data.tags.get("mlflow.parentRunId", ""), []).append(run)
+        assert run.info.status == "FINISHED"
+    (whole,) = by_parent[""]
+    trials = by_parent[whole.info.run_id]
+    assert len(trials) == 2
+    for trial in trials:
+        metrics = trial.data.metrics
+        assert set(trial.data.params) == {"circuit.layers"}
+        assert whole.data.params["fit.epochs"] == "2"
+        assert (
+            metrics["parameters"]
+            == 768 * 11 + 11 + 72 * int(trial.data.params["circuit.layers"]) + 11 * 2 + 2
+        )
+        seeds = by_parent[trial.info.run_id]
+        assert {seed.data.params["seed"] for seed in seeds} == {"0", "1"}
+        values = [seed.data.metrics["val.accuracy"] for seed in seeds]
+        assert metrics["val.accuracy.mean"] == pytest.approx(sum(values) / 2)
+        assert {"val.accuracy.std", "val.accuracy.ci95", "seconds_per_epoch"} <= set(metrics)
+        for seed in seeds:
+            curve = client.get_metric_history(seed.info.run_id, "train.loss")
+            assert [point.step for point in curve] == [1, 2]
+            assert curve[1].value < curve[0].value
+
+
+def test_the_champion_maps_texts_to_labels_and_probabilities(client):
+    model = mlflow.pyfunc.load_model("models:/qdllm-ablation-notes@champion")
+    answer = model.predict(pd.DataFrame({"text": ["bake the soup slowly", "cold wind and rain"]}))
+    assert list(answer.columns) == ["label", "probabilities"]
+    for label, probabilities in zip(answer["label"], answer["probabilities"], strict=True):
+        assert set(probabilities) == set(TEXTS)
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert label == max(probabilities, key=probabilities.get)
+
+
+def test_mlflow_models_predict_answers(swept, tmp_path):
+    (tmp_path / "texts.csv").write_text("text\nbake the bread slowly\n", encoding="utf-8")
+    (use,) = [line for line in swept[1].splitlines() if line.startswith("use: ")]
+    variable, *command = shlex.split(use.removeprefix("use:"))
+    done = subprocess.run(
+        ["env", variable, *command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    (prediction,) = json.loads(done.stdout.splitlines()[-1])["predictions"]
+    assert prediction["label"] in TEXTS
+
+
+def test_the_same_command_again_computes_nothing_and_ends_with_the_same_table(swept, texts, client):
+    home, output = swept
+    before = {run.info.run_id: run.info.end_time for run in runs(client)}
+    versions = len(client.search_model_versions("name = 'qdllm-ablation-notes'"))
+    store = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")}
+    again = sweep(home, "--task", str(texts))
+    assert again.returncode == 0, again.stderr
+    assert table(again.stdout) == table(output)
+    assert re.search(r"trials +│ +2 │ +0 │", again.stdout)
+    assert {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")} == store
+    assert {run.info.run_id: run.info.end_time for run in runs(client)} == before
+    assert len(client.search_model_versions("name = 'qdllm-ablation-notes'")) == versions
+
+
+def test_a_dry_run_shows_what_an_added_value_would_cost(swept, texts):
+    done = sweep(swept[0], "--task", str(texts), "--set", "circuit.layers=[1, 2, 3]", "--dry-run")
+    assert re.search(r"trials +│ +2 │ +1 │", done.stdout)
+    assert re.search(r"soft labels +│ +1 │ +0 │", done.stdout)
+
+
+def test_a_teacher_below_the_floor_stops_the_sweep(swept, texts):
+    """The one that is held: no floor was set when it was trained."""
+    done = sweep(swept[0], "--task", str(texts), "--set", "teacher_floor=1.0")
+    assert done.returncode == 1
+    assert "below the floor of 1.0000, so no student is trained" in done.stderr
+    assert re.search(r"epoch +train loss +validation accuracy +time", done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path):
+    """Its past is the fixture's sweep."""
+    path = tmp_path / "near.yaml"
+    path.write_text(
+        "base: {encoder: {hidden_layers: [4, 6]}, fit: {epochs: 2, batch_size: 64, lr: 0.01},\n"
+        "       teacher: {epochs: 3}, seeds: [0, 1]}\n"
+        "search: {space: {circuit.layers: {low: 1, high: 2}, loss.alpha: {low: 0, high: 1}},\n"
+        "         objectives: {val.accuracy.mean: maximize, parameters: minimize}, trials: 4}\n"
+    )
+    store = Store(str(swept[0] / "store"))
+    before = store.fingerprints("students")
+    done = sweep(swept[0], "--grid", str(path), "--task", str(texts), settings=())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"trials of the search +│ +2 │ +2 │", done.stdout)
+    assert len(store.fingerprints("students") - before) == 2
+    assert "4 trials of grid near on notes" in done.stdout

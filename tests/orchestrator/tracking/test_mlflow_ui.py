@@ -1,0 +1,190 @@
+"""What a user sees of a finished sweep in MLflow's own pages, through a real browser."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+from browser import chromium
+from conftest import free_port
+from mlflow import MlflowClient
+from servers import serving
+from small_sweep import WIDTH, sweep
+
+from orchestrator.plan.ranking import common
+from orchestrator.report import findings, page
+from orchestrator.report.findings import Findings
+from orchestrator.steps import conclusion
+from orchestrator.tracking import Tracker
+from orchestrator.tracking.backend import COLUMNS, VIEW
+from qdllm import saved
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+MODEL = "qdllm-small-prices"
+FAILED, REASON = "f" * 16, "TrialError: diverged in epoch 1"
+
+
+class Ui(NamedTuple):
+    """A server, and the sweep that it shows."""
+
+    address: str
+    found: Findings
+    experiment: str
+    runs: dict[str, str]
+    """MLflow's ids of the runs, by qdllm.id."""
+
+    def page(self, path: str) -> "Page":
+        """A page after its scripts have run, in a window wide enough for all of a table."""
+        flags = ["--virtual-time-budget=20000", "--window-size=2600,3000", "--dump-dom"]
+        return Page(chromium(*flags, f"{self.address}/#/{path}"))
+
+
+class Page(HTMLParser):
+    """A page's texts, element by element, and the cells of its table of runs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.rows: dict[int, dict[str, str]] = {}
+        """By number and column: the table's fixed columns and the others are two trees."""
+        self._row: dict[str, str] = {}
+        self._column, self._depth = "", 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        if "row-index" in named:
+            self._row = self.rows.setdefault(int(named["row-index"]), {"id": named["row-id"]})
+        if named.get("role") == "gridcell":
+            self._column, self._depth = named["col-id"], 0
+        self._depth += tag == "div"
+
+    def handle_endtag(self, tag):
+        self._depth -= tag == "div"
+        if self._depth == 0:
+            self._column = ""
+
+    def handle_data(self, text):
+        self.texts.append(text.strip())
+        if self._column:
+            self._row[self._column] = self._row.get(self._column, "") + text.strip()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[str, Findings]:
+    """The address of a database that a sweep has written as it always does, and the sweep."""
+    home = tmp_path_factory.mktemp("home")
+    small = sweep(home, left_out=0)
+    found = findings.findings(small.store, small.record)
+    shared = {"grid": small.definition.name, "texts": small.dataset.digest}
+    shared |= common(small.plan.trials)
+    tracker = Tracker(
+        f"sqlite:///{home / 'mlflow.db'}", home / "artifacts", found.name, small.plan.name, shared
+    )
+    for result in found.order:
+        _, tensors = small.store.load(result.trial.kind, result.trial.fingerprint)
+        tracker.write_trial(result, found.settings[result.trial.fingerprint], tensors)
+    settings = {"circuit.layers": 99, "loss.alpha": 0.0, "fit.lr": 0.1}
+    tracker.write_failure(FAILED, settings, REASON, time.time())
+    asked = SimpleNamespace(definition=small.definition, store=small.store, plan=small.plan)
+    conclusion._hand_over(asked, tracker, page.write(found, home / "reports"))
+    folder, chosen = home / "student", found.champion
+    folder.mkdir()
+    _, tensors = small.store.load(chosen.trial.kind, chosen.trial.fingerprint)
+    weights_P = tensors["parameters"][chosen.best_seed]
+    saved.save(folder, chosen.trial.spec, small.dataset.classes, WIDTH, weights_P)
+    tracker.register(MODEL, folder, {"qdllm.id": chosen.trial.fingerprint})
+    tracker.finish(conclusion._figures(found, found.evaluation), failed=False)
+    tracker.wait()
+    tracker.close(None)
+    return tracker.uri, found
+
+
+@pytest.fixture(scope="module")
+def ui(written, tmp_path_factory) -> Iterator[Ui]:
+    """MLflow's server on loopback, on that database."""
+    uri, found = written
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    address = f"http://127.0.0.1:{port}"
+    # Its job runner is for language models' traces, and takes a gigabyte.
+    without = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with serving(command, f"{address}/health", folder / "server.log", within=60, **without):
+        client = MlflowClient(uri)
+        number = client.get_experiment_by_name(found.name).experiment_id
+        runs = client.search_runs([number], max_results=1000)
+        ids = {run.data.tags["qdllm.id"]: run.info.run_id for run in runs}
+        yield Ui(address, found, number, ids)
+
+
+def name_of(ui: Ui, fingerprint: str) -> str:
+    """What a trial's run is called."""
+    settings = ui.found.settings[fingerprint]
+    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
+
+
+def test_the_saved_view_has_the_trials_best_first_with_their_figures(ui):
+    rows = ui.page(f"experiments/{ui.experiment}/runs?viewStateShareKey={VIEW}").rows
+    *finished, failed = (rows[number] for number in sorted(rows))
+    assert failed["id"] == ui.runs[FAILED]
+    assert failed["metrics.`val.accuracy.mean`"] == "-"
+    by_run = {ui.runs[one.trial.fingerprint]: one for one in ui.found.order}
+    assert by_run.keys() == {row["id"] for row in finished}
+    shown = [float(row["metrics.`val.accuracy.mean`"]) for row in finished]
+    assert shown == [one.over_seeds("val.accuracy").mean for one in ui.found.order]
+    for row in finished:
+        result = by_run[row["id"]]
+        # Before it stands the text of a coloured dot.
+        assert row["attributes.`Run Name`"].endswith(name_of(ui, result.trial.fingerprint))
+        values = {name: float(row[f"metrics.`{name}`"]) for name in COLUMNS}
+        test = result.over_seeds("test.accuracy")
+        assert values["test.accuracy.mean"] == pytest.approx(test.mean)
+        assert values["test.accuracy.ci95"] == pytest.approx(test.ci95)
+        assert values["parameters"] == result.parameters
+
+
+def test_the_view_stands_in_the_menu(ui):
+    tags = MlflowClient(ui.address).get_experiment(ui.experiment).tags
+    view = json.loads(tags[f"mlflow.sharedViewState.{VIEW}"])
+    assert view["name"] == "trials"
+    assert abs(view["createdAt"] / 1000 - time.time()) < 600
+    assert json.loads(view["state"])["orderByKey"] == "metrics.`val.accuracy.mean`"
+
+
+def test_a_sweep_has_its_trials_its_figures_and_its_model(ui):
+    run = f"experiments/{ui.experiment}/runs/{ui.runs['sweep']}"
+    told = ui.page(run).texts
+    assert f"{ui.found.name} {ui.found.sweep.fingerprint}" in told
+    for result in ui.found.order:
+        assert name_of(ui, result.trial.fingerprint) in told
+    accuracy = ui.found.champion.over_seeds("val.accuracy").mean
+    assert str(accuracy) in told[told.index("champion.val.accuracy") :]
+    assert MODEL in told
+    files = set(ui.page(f"{run}/artifacts/figures").texts)
+    assert {"grid.yaml", "teachers.yaml", "pareto.png", "learning-curves.png"} <= files
+    assert {
+        "confusion.png",
+        "reliability.png",
+        "heat-map.png",
+        "accuracy-circuit.layers.png",
+    } <= files
+    assert f"{ui.found.name}-{ui.found.sweep.fingerprint}.html" in files
+
+
+def test_a_trial_that_failed_says_why(ui):
+    told = ui.page(f"experiments/{ui.experiment}/runs/{ui.runs[FAILED]}").texts
+    assert "Failed" in told
+    assert any(REASON in text for text in told)
+
+
+def test_the_model_has_its_champion(ui):
+    told = ui.page(f"models/{MODEL}").texts
+    assert "Version 1" in told
+    assert "@\xa0champion" in told
+    assert ui.found.champion.trial.fingerprint in " ".join(told)

@@ -1,0 +1,186 @@
+"""A registered student, from its tags to the answers that it gives over HTTP."""
+
+import json
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.models import Model
+from servers import serving
+from sweep_records import trial
+
+from jobs.store import Store
+from orchestrator.steps.conclusion import lineage
+from orchestrator.tracking import Tracker
+from qdllm import saved
+from qdllm.encoder import encode
+from qdllm.fit import Examples, fit
+from qdllm.predictor import Predictor
+from qdllm.specs import StudentSpec
+from qdllm.student import Student, circuit_core
+
+CLASSES = ("kitchen", "weather")
+TEXTS = {
+    "kitchen": ["stir the soup slowly", "bake the bread for an hour", "chop two onions finely"],
+    "weather": ["rain fell on the coast", "a cold wind from the north", "sunny with some cloud"],
+}
+SPEC = StudentSpec.parse(
+    {"circuit": {"qubits": 4, "layers": 1}, "fit": {"epochs": 100, "batch_size": 6, "lr": 0.05}}
+)
+NAME = "qdllm-grid-task"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A student that has learnt to tell six texts apart, as a sweep would save it."""
+    texts = [text for name in CLASSES for text in TEXTS[name]]
+    features_NH = torch.from_numpy(encode(SPEC.encoder, texts))
+    labels_N = torch.tensor([0, 0, 0, 1, 1, 1])
+    examples = Examples(features_NH, 4.0 * torch.eye(2)[labels_N], labels_N)
+    core, width = circuit_core(SPEC.circuit, SPEC.angles), features_NH.shape[1]
+    student = Student(core, width, 2, seeds=[0])
+    alpha_S, lr_S = torch.tensor([0.5]), torch.tensor([SPEC.fit.lr])
+    fit(
+        student,
+        examples,
+        examples,
+        alpha_S=alpha_S,
+        lr_S=lr_S,
+        loss=SPEC.loss,
+        spec=SPEC.fit,
+        seeds=[0],
+    )
+    folder = tmp_path_factory.mktemp("student")
+    saved.save(folder, SPEC, CLASSES, width, student.parameters_SP[0].numpy())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registered(folder, tmp_path_factory) -> Iterator[tuple[str, Tracker]]:
+    """The address of a database with that student as its champion, and the sweep's tracker."""
+    home = tmp_path_factory.mktemp("home")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    tracker = Tracker(uri, home / "artifacts", "grid-task", "5" * 16, {})
+    tags = {"qdllm.id": "a" * 16, "qdllm.val.accuracy": "1.0000"}
+    assert tracker.register(NAME, folder, tags) == f"models:/{NAME}@champion"
+    yield uri, tracker
+    tracker.close(None)
+
+
+def test_a_predictor_says_what_it_has_learnt(folder):
+    predict = Predictor(folder)
+    texts = ["bake the soup slowly", "wind and rain from the coast"]
+    labels, probabilities_NC = predict(texts)
+    assert labels == ["kitchen", "weather"]
+    assert probabilities_NC.sum(-1) == pytest.approx([1, 1], abs=1e-6)
+    for text, expected in zip(texts, probabilities_NC, strict=True):
+        np.testing.assert_allclose(predict([text])[1][0], expected, atol=1e-5)
+
+
+def test_no_texts_have_no_labels(folder):
+    labels, probabilities_NC = Predictor(folder)([])
+    assert labels == []
+    assert probabilities_NC.shape == (0, 2)
+
+
+def test_lineage_leads_back_to_teacher_and_texts(tmp_path):
+    store, (result, _, _) = Store(str(tmp_path)), trial(0)
+    store.publish(
+        "soft-labels",
+        result.trial.made_from["soft_labels"],
+        tensors={"train": np.zeros((1, 2))},
+        spec={},
+        made_from={"task": "7" * 16, "model": "m", "adapter": "ad" * 8},
+        summary={},
+        seconds=1.0,
+    )
+    assert lineage(store, result, "digest") == {
+        "qdllm.id": result.trial.fingerprint,
+        "qdllm.features": "f" * 16,
+        "qdllm.soft_labels": "5" * 16,
+        "qdllm.adapter": "ad" * 8,
+        "qdllm.texts": "digest",
+        "qdllm.val.accuracy": f"{result.over_seeds('val.accuracy').mean:.4f}",
+    }
+
+
+@pytest.mark.slow
+def test_the_registered_model_says_what_it_needs_and_takes(registered):
+    uri, _ = registered
+    client = MlflowClient(uri)
+    found = client.get_model_version_by_alias(NAME, "champion")
+    assert found.tags["qdllm.id"] == "a" * 16
+    assert found.tags["qdllm.val.accuracy"] == "1.0000"
+    (run,) = client.search_runs(["1"], "tags.`qdllm.id` = 'sweep'")
+    assert found.run_id == run.info.run_id
+    assert run.info.status == "RUNNING"
+    place = Path(client.get_model_version_download_uri(NAME, found.version).removeprefix("file://"))
+    model = Model.load(place)
+    assert [column.name for column in model.signature.inputs] == ["text"]
+    assert [column.name for column in model.signature.outputs] == ["label", "probabilities"]
+    assert model.load_input_example(str(place))["text"].tolist()
+    needed = (place / "requirements.txt").read_text().split()
+    assert all("==" in line for line in needed)
+    assert f"transformers=={version('transformers')}" in needed
+
+
+@pytest.mark.slow
+def test_the_champion_follows_without_logging_a_student_twice(registered, folder):
+    uri, tracker = registered
+    client = MlflowClient(uri)
+    for name, versions in (("b" * 16, 2), ("a" * 16, 2)):
+        tracker.register(NAME, folder, {"qdllm.id": name})
+        assert client.get_model_version_by_alias(NAME, "champion").tags["qdllm.id"] == name
+        assert len(client.search_model_versions(f"name = '{NAME}'")) == versions
+
+
+@contextmanager
+def served(uri: str, folder: Path):
+    """`mlflow models serve` on loopback; yields where it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    # MLflow starts uvicorn by name, as an activated environment has it.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    address = f"http://127.0.0.1:{port}"
+    given = {"MLFLOW_TRACKING_URI": uri, "PATH": path}
+    with serving(command, f"{address}/ping", folder / "serve.log", within=180, **given):
+        yield f"{address}/invocations"
+
+
+def post(address: str, question: dict) -> list[dict]:
+    request = urllib.request.Request(
+        address, json.dumps(question).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["predictions"]
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_champion(registered, folder, tmp_path):
+    texts = ["bake the soup slowly", "wind and rain from the coast"]
+    expected = Predictor(folder)(texts)
+    with served(registered[0], tmp_path) as address:
+        split = {"dataframe_split": {"columns": ["text"], "data": [[text] for text in texts]}}
+        for question in (split, {"inputs": {"text": texts}}):
+            answers = post(address, question)
+            assert [answer["label"] for answer in answers] == expected.labels
+            for answer, probabilities in zip(answers, expected.probabilities_NC, strict=True):
+                assert list(answer["probabilities"]) == list(CLASSES)
+                assert list(answer["probabilities"].values()) == pytest.approx(
+                    probabilities, abs=1e-5
+                )
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            post(address, {"inputs": {"words": texts}})

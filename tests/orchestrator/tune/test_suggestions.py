@@ -1,0 +1,145 @@
+"""What a search tries: its past told from the store, no point twice, an end where none is left."""
+
+import math
+from itertools import count
+
+import pytest
+from optuna.trial import TrialState
+
+from jobs.store import Store
+from orchestrator.grid.space import Search, at, point
+from orchestrator.plan import Trial
+from orchestrator.plan.history import in_space, tried
+from orchestrator.tune.sampler import Suggestions
+from orchestrator.tune.searcher import Asking
+from qdllm.specs import StudentSpec, fingerprint
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's and Optuna's own
+
+RANGES = {
+    "circuit.layers": {"low": 1, "high": 4},
+    "fit.batch_size": {"low": 8, "high": 16, "step": 8},
+}
+POINTS = 8
+BASE = StudentSpec()
+MADE_FROM = {"features": "f" * 16, "soft_labels": "5" * 16}
+
+
+def trial_of(config: dict) -> Trial:
+    spec = at(BASE, config["point"])
+    return Trial("students", fingerprint(spec, **MADE_FROM), spec, MADE_FROM, False)
+
+
+def publish(store: Store, trial: Trial, value: float, kind: str = "students") -> None:
+    """A trial's result; or what is known of one that was stopped in its third epoch."""
+    summary = {"metrics": {"val.accuracy": [value, value]}}
+    store.publish(
+        kind,
+        trial.fingerprint,
+        tensors={},
+        spec=trial.spec.model_dump(mode="json"),
+        made_from=MADE_FROM,
+        summary=summary if kind == "students" else {"epoch": 3, "val.accuracy": value},
+        seconds=1.0,
+    )
+
+
+def asking(search: Search, store: Store) -> Asking:
+    """What goes on with a search whose past is in the store."""
+    base = Trial("students", fingerprint(BASE, **MADE_FROM), BASE, MADE_FROM, False)
+    return Asking(search, tried(store, search, base, "asha"), trial_of, store)
+
+
+def study(asked: Asking) -> list:
+    return asked._suggestions._study.trials
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(str(tmp_path))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cma-es", "nsga-ii"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_point_is_tried_once_and_then_the_search_ends(store, sampler, seed):
+    search = Search.parse({"space": RANGES, "sampler": sampler, "seed": seed})
+    asked, seen = asking(search, store), []
+    for number in map(str, count()):
+        config = asked.suggest(number)
+        if config == "FINISHED":
+            break
+        trial = trial_of(config)
+        seen.append(trial.fingerprint)
+        publish(store, trial, 1 / trial.spec.circuit.layers)
+        asked.on_trial_complete(number, {})
+    assert len(seen) == len(set(seen)) == POINTS
+    assert asking(search, store).suggest("0") == "FINISHED"
+    assert not [one for one in study(asked) if one.state == TrialState.RUNNING]
+
+
+def test_a_search_that_goes_on_knows_all_that_came_before(store):
+    search = Search.parse({"space": RANGES})
+    values = {}
+    for layers in (1, 2, 3):
+        trial = trial_of({"point": {"circuit.layers": layers, "fit.batch_size": 8}})
+        publish(store, trial, layers / 10, "stopped" if layers == 3 else "students")
+        values[layers] = layers / 10
+    asked = asking(search, store)
+    told = {one.params["circuit.layers"]: one for one in study(asked)}
+    assert {layers: told[layers].values for layers in (1, 2)} == {1: [0.1], 2: [0.2]}
+    assert told[3].state == TrialState.PRUNED
+    assert told[3].intermediate_values == {3: 0.3}
+    new = {trial_of(asked.suggest(str(number))).fingerprint for number in range(POINTS - 3)}
+    assert len(new) == POINTS - 3
+    assert not new & (store.fingerprints("students") | store.fingerprints("stopped"))
+    assert asked.suggest("one more") == "FINISHED"
+
+
+def test_a_stopped_trial_that_was_finished_later_is_a_result(store):
+    search = Search.parse({"space": RANGES})
+    trial = trial_of({"point": {"circuit.layers": 1, "fit.batch_size": 8}})
+    publish(store, trial, 0.3, "stopped")
+    publish(store, trial, 0.9)
+    (known,) = study(asking(search, store))
+    assert known.values == [0.9]
+    base = Trial("students", "0" * 16, BASE, MADE_FROM, False)
+    assert in_space(store, search, base, "stopped") == []
+
+
+def test_points_at_which_trials_fail_or_stop_are_told_so_and_not_tried_again(store):
+    search = Search.parse({"space": RANGES})
+    asked = asking(search, store)
+    last = {"epoch": 2, "val.accuracy": 0.4}
+    endings = [({"failed": "it diverged"}, False), (None, True), (last, False)]
+    tries = [trial_of(asked.suggest(str(number))).fingerprint for number in range(len(endings))]
+    for number, (result, error) in enumerate(endings):
+        asked.on_trial_complete(str(number), result, error)
+    states = [one.state for one in study(asked)]
+    assert states.count(TrialState.PRUNED) == 1
+    assert set(states) == {TrialState.PRUNED, TrialState.FAIL}
+    later = [trial_of(asked.suggest(f"later {n}")).fingerprint for n in range(POINTS - 3)]
+    assert not set(tries) & set(later)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_never_reaches_the_study(value):
+    suggestions = Suggestions(Search.parse({"space": RANGES}))
+    number, suggested = suggestions.ask()
+    suggestions.tell(number, [value])
+    suggestions.know(suggested, [value])
+    suggestions.know_stopped(suggested, 2, value)
+    (told,) = suggestions._study.trials
+    assert told.state == TrialState.FAIL
+    assert told.values is None
+
+
+def test_it_does_not_begin_again_with_the_same_points():
+    search = Search.parse({"space": {"fit.lr": {"low": 0.001, "high": 0.1}}})
+    first, second = (Suggestions(search, pauses).ask()[1] for pauses in (0, 1))
+    assert first != second
+
+
+def test_coordinates_are_those_that_were_suggested(store):
+    search = Search.parse({"space": RANGES})
+    config = asking(search, store).suggest("0")
+    assert point(search, trial_of(config).spec) == config["point"]
