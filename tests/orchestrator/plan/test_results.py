@@ -76,15 +76,16 @@ FIRST = [0.881, 0.893, 0.875, 0.902, 0.888]
 SECOND = [0.879, 0.884, 0.880, 0.895, 0.879]
 
 
-def test_the_paired_test_is_scipys():
-    found = paired(result("a", FIRST, 1), result("b", SECOND, 1))
-    expected = stats.ttest_rel(FIRST, SECOND)
+def test_the_paired_test_is_the_one_in_the_books():
+    # Student's sleep data (1908), as R's t.test reports it.
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    found = paired(result("a", first, 1), result("b", second, 1))
     assert found is not None
-    assert found.p == pytest.approx(expected.pvalue)
-    assert found.difference.mean == pytest.approx(0.0044)
-    low, high = expected.confidence_interval(0.95)
-    assert found.difference.ci95 == pytest.approx((high - low) / 2)
-    assert found.difference.n == 5
+    assert found.p == pytest.approx(0.002833, abs=1e-6)
+    assert found.difference.mean == pytest.approx(-1.58)
+    assert found.difference.ci95 == pytest.approx((2.4598858 - 0.7001142) / 2, abs=1e-7)
+    assert found.difference.n == 10
 
 
 def test_a_detectable_difference_is_seen_four_times_in_five():
