@@ -48,16 +48,16 @@ class Grid(Spec):
     """Processes that a teacher is trained on; None: one per GPU, or one where there is none."""
     resources: Resources = Resources()
 
-    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("base")
     @classmethod
     def _by_dotted_key(cls, base: dict[str, Any]) -> dict[str, Any]:
         return flat(base)
 
-    def place(self, path: str) -> str:
+    def origin(self, path: str) -> str:
         """`file:line: ` or `--set …: ` for a dotted path of the grid, as far as that is known."""
-        return yaml_lines.place(self._places, path)
+        return yaml_lines.origin(self._origins, path)
 
 
 def load(name: str) -> Grid:
@@ -73,10 +73,10 @@ def load(name: str) -> Grid:
         raise ConfigError(
             f"unknown grid {name!r}{hint} There are: {', '.join(known)}; or give a .yaml file"
         )
-    content, places = yaml_lines.read(path)
+    content, origins = yaml_lines.read(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping with keys such as base and axes")
-    return _parsed({"name": path.stem} | content, places)
+    return _parsed({"name": path.stem} | content, origins)
 
 
 def override(grid: Grid, settings: Sequence[str]) -> Grid:
@@ -122,7 +122,7 @@ def specs(grid: Grid) -> list[StudentSpec]:
     for combination in product.combinations(*_points(grid)):
         settings = product.settings(combination, absolute)
         try:
-            spec = StudentSpec.parse(nested(settings), partial(_place, grid, combination))
+            spec = StudentSpec.parse(nested(settings), partial(_origin, grid, combination))
         except ConfigError as error:
             problems += str(error).splitlines()
             continue
@@ -130,7 +130,7 @@ def specs(grid: Grid) -> list[StudentSpec]:
             continue
         for point in product.twice(combination, found.setdefault(spec, combination)):
             message = f"{point.axis} names a value twice; each may stand once"
-            problems.append(f"{grid.place(point.path)}{message}")
+            problems.append(f"{grid.origin(point.path)}{message}")
     _refuse(problems)
     return list(found)
 
@@ -156,25 +156,25 @@ def difference(old: Grid, new: Grid) -> list[str]:
     ]
 
 
-def _parsed(content: Mapping[str, Any], places: dict[str, str]) -> Grid:
+def _parsed(content: Mapping[str, Any], origins: dict[str, str]) -> Grid:
     """A grid that remembers where its keys were written."""
-    grid = Grid.parse(content, partial(yaml_lines.place, places))
-    grid._places = places
+    grid = Grid.parse(content, partial(yaml_lines.origin, origins))
+    grid._origins = origins
     return grid
 
 
 def _changed(grid: Grid, changes: Sequence[tuple[str, Any, str]]) -> Grid:
     """The grid with other values, each given as its key, itself, and where it was written."""
     content = grid.model_dump(mode="json", exclude_unset=True)
-    places = grid._places
+    origins = grid._origins
     for key, value, origin in changes:
         try:
             path = overrides.put(content, key, value, own=Grid.model_fields)
         except ConfigError as error:
             raise ConfigError(f"{origin}: {error}") from None
-        kept = {at: place for at, place in places.items() if not f"{at}.".startswith(f"{path}.")}
-        places = {path.partition(".")[0]: origin} | kept | {path: origin}
-    return _parsed(content, places)
+        kept = {at: one for at, one in origins.items() if not f"{at}.".startswith(f"{path}.")}
+        origins = {path.partition(".")[0]: origin} | kept | {path: origin}
+    return _parsed(content, origins)
 
 
 def _points(grid: Grid) -> tuple[list[Point], list[list[Point]], list[list[Point]]]:
@@ -208,17 +208,17 @@ def _points(grid: Grid) -> tuple[list[Point], list[list[Point]], list[list[Point
         factors = read(space.ends, "search.space", grid.search.space)
         misfits += space.misfits(grid.search, grid.scheduler)
     misfits += product.misfits(fixed, axes, factors)
-    _refuse([grid.place(path) + message for path, message in misfits])
+    _refuse([grid.origin(path) + message for path, message in misfits])
     return fixed, axes, factors
 
 
-def _place(grid: Grid, combination: Sequence[Point], key: str) -> str:
+def _origin(grid: Grid, combination: Sequence[Point], key: str) -> str:
     """Where a combination has a key from; what it has from nowhere, the base could have set."""
     for point in reversed(combination):
         for name in point.settings:
             if f"{key}.".startswith(f"{name}."):
-                return grid.place(point.where(name))
-    return grid.place(f"base.{key}")
+                return grid.origin(point.where(name))
+    return grid.origin(f"base.{key}")
 
 
 def _refuse(problems: Sequence[str]) -> None:

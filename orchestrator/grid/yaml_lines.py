@@ -53,19 +53,19 @@ def value(text: str) -> Any:
         raise ConfigError(f"the value is not YAML: {error}") from None
 
 
-def place(places: Mapping[str, str], path: str) -> str:
+def origin(origins: Mapping[str, str], path: str) -> str:
     """`file:line: ` of a dotted path, or of what it lies in, as far as that is known."""
-    while path and path not in places:
+    while path and path not in origins:
         path = path.rpartition(".")[0]
-    return f"{places[path]}: " if path in places else ""
+    return f"{origins[path]}: " if path in origins else ""
 
 
 def _parse(text: str, source: str) -> tuple[Any, dict[str, str]]:
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
-        places = dict(_places(root, source, "", ())) if root else {}
-        return loader.construct_document(root) if root else None, {"": source} | places
+        origins = dict(_origins(root, source, "", ())) if root else {}
+        return loader.construct_document(root) if root else None, {"": source} | origins
     except yaml.MarkedYAMLError as error:
         reason = " ".join(part for part in (error.context, error.problem) if part)
         mark = error.problem_mark
@@ -76,10 +76,10 @@ def _parse(text: str, source: str) -> tuple[Any, dict[str, str]]:
         raise ConfigError(f"{source}: {error}" if source else str(error)) from None
 
 
-def _places(
+def _origins(
     node: yaml.Node, source: str, path: str, above: tuple[yaml.Node, ...]
 ) -> Iterator[tuple[str, str]]:
-    """Dotted path and place of everything below a node. Raises ConfigError for a repeated key."""
+    """Dotted path and origin of everything below a node. Raises ConfigError for a repeated key."""
     line = node.start_mark.line
     if any(node is one for one in above):
         raise ConfigError(f"{_at(source, line)}this value holds itself; write it out")
@@ -87,7 +87,7 @@ def _places(
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield f"{path}{index}", f"{source}:{item.start_mark.line + 1}"
-            yield from _places(item, source, f"{path}{index}.", above)
+            yield from _origins(item, source, f"{path}{index}.", above)
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, item in node.value:
@@ -99,7 +99,7 @@ def _places(
                 )
             seen[name] = line
             yield f"{path}{name}", f"{source}:{line + 1}"
-            yield from _places(item, source, f"{path}{name}.", above)
+            yield from _origins(item, source, f"{path}{name}.", above)
 
 
 def _at(source: str, line: int) -> str:
