@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from scipy.stats import binomtest
 
 from orchestrator.plan.ranking import OBJECTIVE
 from orchestrator.report.figures.canvas import (
@@ -153,19 +154,20 @@ def calibration_bins(logits_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, n
     logits_NC = logits_NC.astype(float)
     weights_NC = np.exp(logits_NC - logits_NC.max(-1, keepdims=True))
     confidence_N = weights_NC.max(-1) / weights_NC.sum(-1)
-    right_N = (logits_NC.argmax(-1) == labels_N).astype(float)
+    right_N = logits_NC.argmax(-1) == labels_N
     bin_N = np.minimum((confidence_N * BINS).astype(int), BINS - 1)
     bins, of_bin_N, n = np.unique(bin_N, return_inverse=True, return_counts=True)
-    accuracy = np.bincount(of_bin_N, right_N) / n
-    z = 1.96
-    centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
+    right = np.bincount(of_bin_N[right_N], minlength=len(bins))
+    bounds = [
+        binomtest(k, of).proportion_ci(method="wilson")
+        for k, of in zip(right.tolist(), n.tolist(), strict=True)
+    ]
     return {
         "bin": bins,
         "count": n,
         "confidence": np.bincount(of_bin_N, confidence_N) / n,
-        "accuracy": accuracy,
-        "bounds": np.stack([centre - half, centre + half]),
+        "accuracy": right / n,
+        "bounds": np.array(bounds).T,
     }
 
 
