@@ -25,8 +25,11 @@ class Refused(Exception):
     """The answer was no, and would be no again."""
 
 
-class Remote:
-    """Starts the process on the first call, and again on the next one if it died."""
+class ObjectProcess:
+    """A process that holds one object, and calls its methods for us.
+
+    It starts with the first call, and again with the next one if it died.
+    """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         """`make` is called in the process and returns the object. It is pickled, as calls are."""

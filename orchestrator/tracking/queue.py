@@ -1,8 +1,8 @@
-"""Writes behind the driver's back: a thread keeps them in order, another process performs them.
+"""Writes behind the driver's back: a queue keeps them in order, another process performs them.
 
-Not the thread itself, because MLflow's client is Python all through: in the driver it would hold
-the interpreter for half of the time that Tune's event loop needs. The process has a low priority,
-so that training comes first where cores are scarce.
+Not the queue's own thread, because MLflow's client is Python all through: in the driver it would
+hold the interpreter for half of the time that Tune's event loop needs. The process has a low
+priority, so that training comes first where cores are scarce.
 """
 
 import threading
@@ -12,34 +12,35 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from orchestrator.tracking.process import Away, Refused, Remote
+from orchestrator.tracking.process import Away, ObjectProcess, Refused
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds between two attempts at the same write; each pause is twice the one before it."""
 GRACE = 5.0
 """Seconds that a write in progress gets when everything ends."""
 POLL = 0.2
-"""Seconds between two reports of progress."""
+"""Seconds between two reports of how much is written."""
 
-Progress = Callable[[int, int], None]
+Written = Callable[[int, int], None]
 """Called with the number of writes done and the number there are."""
 
 
 def nobody(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """For writes that nobody counts."""
 
 
-class Job(NamedTuple):
-    """A method of the remote object and its arguments; `name` says whose write it is."""
+class Write(NamedTuple):
+    """A method of the object in the other process, and its arguments."""
 
     name: str
+    """Whose it is: a trial's fingerprint, a file's name, `the sweep`, or else the method's name."""
     method: str
     arguments: tuple[Any, ...]
     answer: "Future[Any] | None"
-    """Where somebody waits for it: such a job is tried once."""
+    """Where somebody waits for what the method returns: such a write is tried once."""
 
 
-class Writer:
+class WriteQueue:
     """Calls methods of an object in another process, one after the other.
 
     A write that meets `Away` is tried again until it succeeds, so every method must be one that
@@ -47,39 +48,39 @@ class Writer:
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        """`make` returns the object; see Remote."""
-        self._remote = Remote(make)
-        self._jobs: deque[Job] = deque()
+        """`make` returns the object; see ObjectProcess."""
+        self._process = ObjectProcess(make)
+        self._writes: deque[Write] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._mistake: Exception | None = None
         self.trouble = ""
         """Why the write at the head of the queue failed when it was last tried."""
         self.refused: dict[str, str] = {}
-        """The reason of each write that was refused, by the job's name."""
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        """The reason of each write that was refused, by its name."""
+        self._thread = threading.Thread(target=self._work, name="writes", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> list[str]:
-        """The names of all jobs that are not done yet."""
+        """The names of all writes that are not done yet."""
         with self._changed:
-            return [job.name for job in self._jobs]
+            return [write.name for write in self._writes]
 
     def submit(self, name: str, method: str, *arguments: Any) -> None:
         """Have it written when its turn comes. Returns at once."""
-        self._append(Job(name, method, arguments, None))
+        self._append(Write(name, method, arguments, None))
 
     def ask(self, method: str, *arguments: Any) -> "Future[Any]":
         """Have it done when its turn comes, and once: its answer may be `Away` or `Refused`."""
         answer: Future[Any] = Future()
-        self._append(Job(method, method, arguments, answer))
+        self._append(Write(method, method, arguments, answer))
         return answer
 
-    def wait(self, patience: float, progress: Progress = nobody) -> bool:
-        """Wait for all jobs, but no longer than `patience` seconds for any one of them.
+    def wait(self, patience: float, written: Written = nobody) -> bool:
+        """Wait for all writes, but no longer than `patience` seconds for any one of them.
 
-        Reports progress several times a second. Returns whether all are done. Raises what a job
+        Calls `written` several times a second. Returns whether all are done. Raises what a write
         raised that is neither Away nor Refused.
         """
         total = left = len(self.waiting)
@@ -88,7 +89,7 @@ class Writer:
             with self._changed:
                 self._changed.wait(POLL)
             before, left = left, len(self.waiting)
-            progress(total - left, total)
+            written(total - left, total)
             if left < before:
                 since = time.monotonic()
         if self._mistake:
@@ -96,10 +97,10 @@ class Writer:
         return not left
 
     def drop(self) -> None:
-        """Forget all jobs but the one in progress."""
+        """Forget all writes but the one in progress."""
         with self._changed:
-            while len(self._jobs) > 1:
-                self._jobs.pop()
+            while len(self._writes) > 1:
+                self._writes.pop()
 
     def close(self) -> None:
         """End the process. What is not written by then is dropped."""
@@ -108,25 +109,25 @@ class Writer:
             self._changed.notify_all()
         self._thread.join(GRACE)
         if self._thread.is_alive():
-            self._remote.kill()
+            self._process.kill()
         else:
-            self._remote.close()
+            self._process.close()
 
-    def _append(self, job: Job) -> None:
+    def _append(self, write: Write) -> None:
         with self._changed:
-            self._jobs.append(job)
+            self._writes.append(write)
             self._changed.notify_all()
 
     def _work(self) -> None:
         pause = FIRST_PAUSE
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closing)
+                self._changed.wait_for(lambda: self._writes or self._closing)
                 if self._closing:
                     return
-                job = self._jobs[0]
+                write = self._writes[0]
             try:
-                self._perform(job)
+                self._perform(write)
             except Away as error:
                 self.trouble = str(error)
                 with self._changed:
@@ -135,22 +136,22 @@ class Writer:
                 continue
             pause, self.trouble = FIRST_PAUSE, ""
             with self._changed:
-                self._jobs.popleft()
+                self._writes.popleft()
                 self._changed.notify_all()
 
-    def _perform(self, job: Job) -> None:
-        """Raises Away if the job is to be tried again."""
+    def _perform(self, write: Write) -> None:
+        """Raises Away if the write is to be tried again."""
         try:
-            answer = self._remote.call(job.method, *job.arguments)
+            answer = self._process.call(write.method, *write.arguments)
         except Exception as error:
-            if job.answer:
-                job.answer.set_exception(error)
+            if write.answer:
+                write.answer.set_exception(error)
             elif isinstance(error, Away):
                 raise
             elif isinstance(error, Refused):
-                self.refused[job.name] = str(error)
+                self.refused[write.name] = str(error)
             else:  # for the thread that waits
                 self._mistake = error
         else:
-            if job.answer:
-                job.answer.set_result(answer)
+            if write.answer:
+                write.answer.set_result(answer)

@@ -1,4 +1,4 @@
-"""One sweep's runs in MLflow: sweep run → trial runs → seed runs. Lives in the writer's process.
+"""One sweep's runs in MLflow: sweep run → trial runs → seed runs. Lives in the writing process.
 
 Runs are found again by the tag `qdllm.id`, written with timestamps taken from their records, and
 left alone once they stand there finished. So each method may be called twice and changes nothing
@@ -59,18 +59,18 @@ class Runs:
         """
         self._uri, self._sweep, self._client = uri, sweep, connect(uri)
         with translated():
-            found = self._client.get_experiment_by_name(experiment)
-            # A server knows best where its artifacts belong; a database has no such place.
-            place = None if uri.startswith("http") else artifacts.as_uri()
+            existing = self._client.get_experiment_by_name(experiment)
+            # A server knows best where its artifacts belong; a database has no such location.
+            location = None if uri.startswith("http") else artifacts.as_uri()
             self._experiment: str = (
-                found.experiment_id
-                if found
-                else self._client.create_experiment(experiment, place, tags=opening())
+                existing.experiment_id
+                if existing
+                else self._client.create_experiment(experiment, location, tags=opening())
             )
-            if found and found.lifecycle_stage != "active":
+            if existing and existing.lifecycle_stage != "active":
                 raise ConfigError(
                     f"MLflow's experiment {experiment!r} is deleted; restore it (mlflow "
-                    f"experiments restore -x {found.experiment_id}), or choose another --home"
+                    f"experiments restore -x {existing.experiment_id}), or choose another --home"
                 )
             self._runs: dict[str, Run] = {}
             self._runs |= self._find("tags.`qdllm.kind` != 'seed'")
@@ -132,7 +132,7 @@ class Runs:
             self._artifact(self._run, name, content)
 
     def register(self, name: str, folder: Path, tags: Mapping[str, str]) -> str:
-        """See mlflow_models.register."""
+        """See models.register."""
         with translated():
             return models.register(
                 self._client, self._uri, self._experiment, self._run, name, folder, tags
@@ -161,14 +161,14 @@ class Runs:
             )
             entries += page
             token = page.token or ""
-        found: dict[str, Run] = {}
+        runs: dict[str, Run] = {}
         for entry in entries:
             name, run = entry.data.tags["qdllm.id"], _run(entry)
-            if name in found:
-                run, surplus = sorted((found[name], run), key=self._rank)
+            if name in runs:
+                run, surplus = sorted((runs[name], run), key=self._rank)
                 self._client.delete_run(surplus.id)
-            found[name] = run
-        return found
+            runs[name] = run
+        return runs
 
     def _rank(self, run: Run) -> tuple[bool, bool, int]:
         """The first of two runs with one identity is the one to keep."""

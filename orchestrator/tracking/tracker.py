@@ -1,8 +1,8 @@
-"""MLflow, as the rest of the program sees it: a place where everything is a view of the store.
+"""MLflow, as the rest of the program sees it: everything there is a view of the store.
 
-Nothing here imports MLflow: a process beside the driver writes what mlflow_runs.py says. If MLflow
-is away for a while, the writes wait for it. What is not written when the sweep ends is written by
-the next run of the same command, from the store's records.
+Nothing here imports MLflow: a process beside the driver writes what runs.py says. If MLflow is
+away for a while, the writes wait for it. What is not written when the sweep ends is written by the
+next run of the same command, from the store's records.
 """
 
 import os
@@ -17,7 +17,7 @@ import numpy as np
 
 from orchestrator.plan.ranking import Result
 from orchestrator.tracking.process import Away, Refused
-from orchestrator.tracking.queue import GRACE, Progress, Writer, nobody
+from orchestrator.tracking.queue import GRACE, WriteQueue, Written, nobody
 from qdllm.errors import ConfigError, TrackingError
 
 SCHEMES = ("http", "https", "mssql", "mysql", "postgresql", "sqlite")
@@ -27,7 +27,7 @@ CURVES = ("train.loss", "val.loss", "val.accuracy")
 """What MLflow shows by epoch; of the other measures it has the final values. The store has all."""
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # The writer repeats what failed, and looks first what became of it.
+    # The queue repeats what failed, and looks first what became of it.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -37,8 +37,8 @@ ENVIRONMENT = {
 
 def address(uri: str) -> str:
     """The absolute address of an MLflow server or database. Raises ConfigError for another one."""
-    scheme, found, rest = uri.partition("://")
-    if not found or scheme.partition("+")[0] not in SCHEMES:
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme.partition("+")[0] not in SCHEMES:
         raise ConfigError(
             f"unknown tracking address {without_secrets(uri)!r}: give an MLflow server "
             "(http://host:5000) or a database (postgresql://user:password@host/name or "
@@ -55,7 +55,7 @@ def without_secrets(text: str) -> str:
 
 
 class Tracker:
-    """One sweep's place in MLflow: sweep run → trial runs → seed runs."""
+    """One sweep in MLflow: sweep run → trial runs → seed runs."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Tracker:
     ) -> None:
         """Begin to make the database, the experiment and the sweep's run where they are missing.
 
-        `artifacts`: the folder for them, unless a server has its own place. `sweep`: the sweep's
+        `artifacts`: the folder for them, unless a server has one of its own. `sweep`: the sweep's
         fingerprint. Raises ConfigError for an address that cannot be one; the rest is for `ready`.
         """
         self.uri = address(uri)
-        self._writer = Writer(
+        self._queue = WriteQueue(
             partial(_runs, self.uri, artifacts.absolute(), experiment, sweep, dict(params))
         )
-        self._opening = self._writer.ask("finished")
+        self._opening = self._queue.ask("finished")
         self._finished: frozenset[str] | None = None
         self._sent: set[str] = set()
 
@@ -111,10 +111,10 @@ class Tracker:
     def write_file(self, name: str, content: str | bytes) -> None:
         """An artifact of the sweep's run, such as `grid.yaml` or `figures/pareto.png`."""
         data = content.encode() if isinstance(content, str) else content
-        self._writer.submit(name, "write_file", name, data)
+        self._queue.submit(name, "write_file", name, data)
 
     def register(
-        self, name: str, folder: Path, tags: Mapping[str, str], progress: Progress = nobody
+        self, name: str, folder: Path, tags: Mapping[str, str], written: Written = nobody
     ) -> str:
         """Register the student in `folder` as a model with the alias `champion`.
 
@@ -122,10 +122,10 @@ class Tracker:
         `qdllm.id`. Waits until that and all before it is done, and returns the model's address.
         Raises TrackingError where MLflow does not answer.
         """
-        if not self._writer.wait(PATIENCE, progress):
+        if not self._queue.wait(PATIENCE, written):
             raise self._away()
         try:
-            model: str = self._writer.ask("register", name, folder, dict(tags)).result()
+            model: str = self._queue.ask("register", name, folder, dict(tags)).result()
         except (Away, Refused) as error:
             raise self._missing("the champion", str(error)) from None
         return model
@@ -134,15 +134,15 @@ class Tracker:
         """The sweep's own figures and its end; one that stands there finished is left alone."""
         self._finish(metrics, "FAILED" if failed else "FINISHED")
 
-    def wait(self, progress: Progress = nobody, patience: float = PATIENCE) -> None:
-        """Wait until everything is written. `progress(done, total)` counts writes.
+    def wait(self, written: Written = nobody, patience: float = PATIENCE) -> None:
+        """Wait until everything is written. `written(done, total)` counts them.
 
         Raises TrackingError where no write succeeds for `patience` seconds, or where MLflow has
         refused one.
         """
-        if not self._writer.wait(patience, progress):
+        if not self._queue.wait(patience, written):
             raise self._away()
-        refused = self._writer.refused
+        refused = self._queue.refused
         if refused:
             raise self._missing(self._what(refused), next(iter(refused.values())))
 
@@ -150,20 +150,20 @@ class Tracker:
         """End the writing; an exit callback. An error, or the user, may have ended the sweep."""
         unusable = self._opening.done() and self._opening.exception()
         if kind and not unusable and not issubclass(kind, TrackingError):
-            self._writer.drop()
+            self._queue.drop()
             self._finish({}, "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
-            self._writer.wait(GRACE)
-        self._writer.close()
+            self._queue.wait(GRACE)
+        self._queue.close()
 
     def _write_trial(self, method: str, fingerprint: str, *arguments: Any) -> None:
         self._sent.add(fingerprint)
-        self._writer.submit(fingerprint, method, *arguments)
+        self._queue.submit(fingerprint, method, *arguments)
 
     def _finish(self, metrics: Mapping[str, float], status: str) -> None:
-        self._writer.submit("the sweep", "finish", dict(metrics), status, time.time())
+        self._queue.submit("the sweep", "finish", dict(metrics), status, time.time())
 
     def _away(self) -> TrackingError:
-        return self._missing(self._what(self._writer.waiting), self._writer.trouble or "no answer")
+        return self._missing(self._what(self._queue.waiting), self._queue.trouble or "no answer")
 
     def _what(self, names: Iterable[str]) -> str:
         trials = len(self._sent.intersection(names))
@@ -178,7 +178,7 @@ class Tracker:
 
 
 def _runs(*arguments: Any) -> Any:
-    """What the writer's process calls methods of: Runs, in an environment that suits it."""
+    """What the writing process calls methods of: Runs, in an environment that suits it."""
     os.environ |= ENVIRONMENT
     from orchestrator.tracking.runs import Runs
 

@@ -23,6 +23,7 @@ from sweep_records import CREATED, contents, database, trial
 from orchestrator import tracking
 from orchestrator.tracking import Tracker
 from orchestrator.tracking.process import Away, Refused
+from orchestrator.tracking.queue import GRACE
 from orchestrator.tracking.runs import Runs
 from qdllm.errors import ConfigError, TrackingError
 
@@ -270,7 +271,7 @@ def test_a_sweep_that_was_interrupted_is_killed_and_can_go_on(uri, tmp_path):
         interrupted.write_trial(*trial(number))
     began = time.monotonic()
     interrupted.close(KeyboardInterrupt)
-    assert time.monotonic() - began < 2 * tracking.GRACE + 2
+    assert time.monotonic() - began < 2 * GRACE + 2
     held = contents(uri)
     assert held["sweep"]["status"] == "KILLED"
     assert len(held) < 1 + 50 * 3
@@ -295,13 +296,13 @@ def test_a_locked_database_holds_up_nothing_and_loses_nothing(uri, tmp_path):
     assert len(contents(uri)) == 1 + 3 * 3
 
 
-def test_a_writer_that_was_killed_starts_again(uri, tmp_path):
+def test_a_writing_process_that_was_killed_starts_again(uri, tmp_path):
     with tracker(uri, tmp_path) as writing:
         for number in range(10):
             writing.write_trial(*trial(number))
-        while len(writing._writer.waiting) > 5:
+        while len(writing._queue.waiting) > 5:
             time.sleep(0.01)
-        os.kill(writing._writer._remote._process.pid, signal.SIGKILL)
+        os.kill(writing._queue._process._process.pid, signal.SIGKILL)
         writing.wait()
     held = contents(uri)
     assert len(held) == 1 + 10 * 3
@@ -402,7 +403,7 @@ def test_a_server_may_be_killed_in_the_middle(uri, tmp_path):
         writing.ready()
         for number in range(12):
             writing.write_trial(*trial(number))
-        while len(writing._writer.waiting) > 8:
+        while len(writing._queue.waiting) > 8:
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.3))
         kill()
@@ -430,7 +431,7 @@ def test_a_server_may_be_killed_in_the_middle(uri, tmp_path):
 
 WRITING = """
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/support")
 from pathlib import Path
 from sweep_records import trial
 from orchestrator.tracking import Tracker
