@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator import options
 from orchestrator.cluster import checks, nodes
-from orchestrator.cluster.checks import Finding
+from orchestrator.cluster.checks import Diagnosis
 from orchestrator.console import Terminal
 from qdllm.errors import ConfigError, QdllmError
 
@@ -38,41 +38,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def doctor(places: options.Places) -> int:
+def doctor(locations: options.Locations) -> int:
     """Check everything and show it. Returns 0, or 1 where a check failed."""
     from orchestrator import cluster, tracking
 
-    tracking.address(places.tracking)
-    log = places.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S-doctor.log")
+    tracking.address(locations.tracking)
+    log = locations.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S-doctor.log")
     with Terminal(log) as terminal:
 
         def lost(what: str) -> None:
             terminal.leave(1, f"error: {what} is gone")
 
-        with cluster.connect(places.ray, lost), terminal.phase("doctor") as phase:
-            mlflow = checks.tracking(places.tracking)
-            found = nodes.examine(
-                places.store, places.ray, nodes.WORK, lambda note: phase.update(0, note=note)
+        with cluster.connect(locations.ray, lost), terminal.phase("doctor") as phase:
+            mlflow = checks.tracking(locations.tracking)
+            diagnoses = nodes.examine(
+                locations.store, locations.ray, nodes.WORK, lambda note: phase.update(0, note=note)
             )
-            found[nodes.DRIVER].insert(1, mlflow)
-            phase.note = places.ray
-        terminal.print(findings_table(found))
-        failed = nodes.failures(found)
+            diagnoses[nodes.DRIVER].insert(1, mlflow)
+            phase.note = locations.ray
+        terminal.print(diagnoses_table(diagnoses))
+        failed = nodes.failures(diagnoses)
         terminal.print(*failed or ["nothing stands in the way of a sweep"])
     return 1 if failed else 0
 
 
-def findings_table(found: Mapping[str, Sequence[Finding]]) -> Table:
+def diagnoses_table(diagnoses: Mapping[str, Sequence[Diagnosis]]) -> Table:
     """A row for each check, a column for each node type; a node's first failure is the type's."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0))
     table.add_column("")
-    for kind in found:
+    for kind in diagnoses:
         table.add_column(kind)
-    for name in dict.fromkeys(one.name for findings in found.values() for one in findings):
+    checked = dict.fromkeys(
+        diagnosis.name for of_kind in diagnoses.values() for diagnosis in of_kind
+    )
+    for name in checked:
         row = []
-        for findings in found.values():
-            mine = sorted((one for one in findings if one.name == name), key=lambda one: one.ok)
-            row.append(("" if not mine else mine[0].found) if not mine or mine[0].ok else "FAILED")
+        for of_kind in diagnoses.values():
+            mine = sorted(
+                (diagnosis for diagnosis in of_kind if diagnosis.name == name),
+                key=lambda diagnosis: diagnosis.ok,
+            )
+            row.append(("" if not mine else mine[0].seen) if not mine or mine[0].ok else "FAILED")
         table.add_row(name, *row)
     return table
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jobs.store import Store
 
 
-class Places(NamedTuple):
+class Locations(NamedTuple):
     """Where a command works."""
 
     home: Path
@@ -47,10 +47,10 @@ def add(command: argparse.ArgumentParser) -> None:
     )
 
 
-def read(options: argparse.Namespace) -> Places:
+def read(options: argparse.Namespace) -> Locations:
     """What the flags and the environment say. Raises ConfigError for a store that cannot be one."""
     home: Path = options.home.expanduser().absolute()
-    return Places(
+    return Locations(
         home=home,
         store=Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store")),
         tracking=options.tracking

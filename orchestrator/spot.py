@@ -100,14 +100,14 @@ class Raylet(NamedTuple):
 
 def raylets() -> list[Raylet]:
     """Every one on this machine: a notice is for all of them."""
-    found = []
+    running = []
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == "raylet":
-            pairs = (one.partition("=") for one in process.info["cmdline"] or [])
+            pairs = (flag.partition("=") for flag in process.info["cmdline"] or [])
             flags = {name: value for name, _, value in pairs}
             if "--node_id" in flags:
-                found.append(Raylet(process, flags["--node_id"], flags["--gcs-address"]))
-    return found
+                running.append(Raylet(process, flags["--node_id"], flags["--gcs-address"]))
+    return running
 
 
 def watch(cloud: str, log: Callable[[str], None]) -> None:
@@ -120,7 +120,7 @@ def watch(cloud: str, log: Callable[[str], None]) -> None:
         time.sleep(PAUSE)
     log(f"watching {cloud} for {len(here)} node{'s' * (len(here) > 1)} of Ray")
     answers, mute = CLOUDS[cloud](), False
-    while any(one.runs for one in here):
+    while any(raylet.runs for raylet in here):
         try:
             notice = next(answers)
         except (OSError, HTTPException, ValueError, LookupError) as error:
@@ -132,8 +132,8 @@ def watch(cloud: str, log: Callable[[str], None]) -> None:
         mute = False
         if notice:
             log(notice.told)
-            for one in here:
-                drain(one, notice, log)
+            for raylet in here:
+                drain(raylet, notice, log)
             return
 
 

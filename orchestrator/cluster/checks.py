@@ -25,12 +25,12 @@ FOLDER = "doctor"
 """Where in the store the checks write. They leave nothing there."""
 
 
-class Finding(NamedTuple):
-    """One check's answer: what was found, and if it is not well, what to do."""
+class Diagnosis(NamedTuple):
+    """What one check says of a machine: what it has seen, and if that is not well, what to do."""
 
     name: str
     ok: bool
-    found: str
+    seen: str
     remedy: str = ""
 
 
@@ -42,19 +42,19 @@ class Offer(NamedTuple):
 
 
 def node(uri: str, token: str, name: str, gpus: int, teacher: bool) -> dict[str, Any]:
-    """All that one node can say: its findings, and its versions, for the driver to compare.
+    """All that one node can say: its diagnoses, and its versions, for the driver to compare.
 
     `token`: see `store`. `gpus`: how many Ray was told of. `teacher`: whether one is to run here.
     """
-    findings = [store(uri, token, name)]
+    diagnoses = [store(uri, token, name)]
     if gpus:
-        findings.append(cuda(gpus))
+        diagnoses.append(cuda(gpus))
     if teacher:
-        findings.append(deepspeed())
-    return {"findings": findings, "versions": versions()}
+        diagnoses.append(deepspeed())
+    return {"diagnoses": diagnoses, "versions": versions()}
 
 
-def store(uri: str, token: str, name: str) -> Finding:
+def store(uri: str, token: str, name: str) -> Diagnosis:
     """Whether a store can be written, read and deleted, and is the one that the driver sees.
 
     `token`: what the driver has written there; empty on the driver itself, and where it could not.
@@ -63,22 +63,22 @@ def store(uri: str, token: str, name: str) -> Finding:
         from jobs.store import Store, address
         from qdllm.errors import QdllmError
     except ImportError as error:
-        return Finding("store", False, f"unknown: {error}", "install this project here")
+        return Diagnosis("store", False, f"unknown: {error}", "install this project here")
     path, bucket = f"{FOLDER}/{token or name}", "://" in uri and not uri.startswith("file:")
     try:
         # Store would make a folder, and leave it on a disk where nobody wants it.
         folder = address.folder(uri)
         there = not token or folder is None or folder.is_dir()
         if not there or (token and Store(uri).get(f"{path}/driver") != token):
-            found = f"{uri} is another place here: what the driver has written is not there"
-            return Finding("store", False, found, _one_store(bucket))
+            seen = f"{uri} is another place here: what the driver has written is not there"
+            return Diagnosis("store", False, seen, _one_store(bucket))
         here = Store(uri)
         here.put(f"{path}/{name}/file", name, only_if_absent=True)
         read = here.get(f"{path}/{name}/file")
         here.clear(f"{path}/{name}")
         if read != name or here.get(f"{path}/{name}/file") is not None:
-            found = f"{uri} does not give back, or not delete, what was written"
-            return Finding("store", False, found, "use a store that is read as it was written")
+            seen = f"{uri} does not give back, or not delete, what was written"
+            return Diagnosis("store", False, seen, "use a store that is read as it was written")
     except QdllmError as error:
         remedy = (
             "give the user who runs Ray here the right to write, read and delete there"
@@ -86,8 +86,8 @@ def store(uri: str, token: str, name: str) -> Finding:
             else "set the bucket's keys and address where Ray is started here: AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; or give the machine a role that may"
         )
-        return Finding("store", False, str(error), remedy)
-    return Finding("store", True, "read, written, deleted" if token else "written, read, deleted")
+        return Diagnosis("store", False, str(error), remedy)
+    return Diagnosis("store", True, "read, written, deleted" if token else "written, read, deleted")
 
 
 def _one_store(bucket: bool) -> str:
@@ -96,21 +96,21 @@ def _one_store(bucket: bool) -> str:
     return "give --store s3://bucket/prefix, or a folder that every machine has mounted"
 
 
-def cuda(gpus: int) -> Finding:
+def cuda(gpus: int) -> Diagnosis:
     """Whether torch sees as many GPUs as Ray was told of."""
     done, told = _python(
         "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
     )
-    found = f"{told} of {gpus} GPUs" if done else told
-    return Finding(
+    seen = f"{told} of {gpus} GPUs" if done else told
+    return Diagnosis(
         "CUDA",
         done and told == str(gpus),
-        found,
+        seen,
         "install a driver and a torch for CUDA there, or start Ray with the right --num-gpus",
     )
 
 
-def deepspeed() -> Finding:
+def deepspeed() -> Diagnosis:
     """Whether DeepSpeed can be imported, on a CPU too."""
     began = time.monotonic()
     done, told = _python(
@@ -118,14 +118,16 @@ def deepspeed() -> Finding:
         "if not torch.cuda.is_available(): os.environ.setdefault('DS_ACCELERATOR', 'cpu')\n"
         "import deepspeed"
     )
-    found = f"in {time.monotonic() - began:.1f} s" if done else told
-    return Finding("import deepspeed", done, found, "install the versions of constraints.txt there")
+    seen = f"in {time.monotonic() - began:.1f} s" if done else told
+    return Diagnosis(
+        "import deepspeed", done, seen, "install the versions of constraints.txt there"
+    )
 
 
 def _python(code: str) -> tuple[bool, str]:
     """Whether a fresh Python runs the code, and the last line it prints.
 
-    Not this one: it may run work later, and what crashes here shall be a finding.
+    Not this one: it may run work later, and what crashes here shall be a diagnosis.
     """
     try:
         ended = subprocess.run(
@@ -142,13 +144,16 @@ def versions() -> dict[str, str]:
     """Of Python, of the libraries that are here, and a digest of this project's own source."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "project": source()}
+    installed = {
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "project": source(),
+    }
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            installed[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def source() -> str:
@@ -171,21 +176,21 @@ def source() -> str:
 
 def same(
     names: tuple[str, ...], there: Mapping[str, str], here: Mapping[str, str]
-) -> list[Finding]:
+) -> list[Diagnosis]:
     """A node's versions beside the driver's."""
-    findings = []
+    diagnoses = []
     for name in names:
-        found, wanted = there.get(name) or "missing", here.get(name) or "missing"
-        ok = found == wanted != "missing"
-        told = found if ok else f"{found}, the driver has {wanted}"
+        theirs, ours = there.get(name) or "missing", here.get(name) or "missing"
+        ok = theirs == ours != "missing"
+        seen = theirs if ok else f"{theirs}, the driver has {ours}"
         remedy = (
             "install the same source on every node, or submit it with the job: ray job submit "
             "--working-dir"
             if name == "project"
             else "install the versions of constraints.txt on every node, and where the driver runs"
         )
-        findings.append(Finding(name, ok, told, remedy))
-    return findings
+        diagnoses.append(Diagnosis(name, ok, seen, remedy))
+    return diagnoses
 
 
 def now() -> float:
@@ -193,15 +198,15 @@ def now() -> float:
     return time.time()
 
 
-def clock(began: float, there: float, ended: float) -> Finding:
+def clock(began: float, there: float, ended: float) -> Diagnosis:
     """Whether a node's clock agrees, which was read between two looks at the driver's: Unix time.
 
     What the question and the answer took on their way is unknown, and counts for neither.
     """
     ahead, doubt = there - (began + ended) / 2, (ended - began) / 2
     ok = abs(ahead) - doubt <= CLOCKS
-    found = f"{ahead:+.2f} s" if ok else f"{abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
-    return Finding("clock", ok, found, "keep the time by NTP (chrony) on every machine")
+    seen = f"{ahead:+.2f} s" if ok else f"{abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    return Diagnosis("clock", ok, seen, "keep the time by NTP (chrony) on every machine")
 
 
 def offered(gcs_address: str) -> dict[str, Offer]:
@@ -217,20 +222,20 @@ def offered(gcs_address: str) -> dict[str, Offer]:
 
     for process in psutil.process_iter(["cmdline"]):
         arguments = process.info["cmdline"] or []
-        paths = [one.partition("=")[2] for one in arguments if one.startswith(CONFIG)]
+        paths = [flag.partition("=")[2] for flag in arguments if flag.startswith(CONFIG)]
         if paths and f"--gcs-address={gcs_address}" in arguments:
             config = yaml.safe_load(Path(paths[0]).expanduser().read_text(encoding="utf-8"))
             bound = config["max_workers"]
             offers = {
-                name: Offer(dict(one.get("resources") or {}), min(bound, one["max_workers"]))
-                for name, one in config["available_node_types"].items()
+                name: Offer(dict(kind.get("resources") or {}), min(bound, kind["max_workers"]))
+                for name, kind in config["available_node_types"].items()
                 if name != config["head_node_type"]
             }
             return {name: offer for name, offer in offers.items() if offer.nodes}
     return {}
 
 
-def tracking(uri: str) -> Finding:
+def tracking(uri: str) -> Diagnosis:
     """On the driver: whether MLflow can be reached. Leaves nothing there."""
     import os
 
@@ -241,8 +246,8 @@ def tracking(uri: str) -> Finding:
     from orchestrator.tracking import backend
 
     try:
-        return Finding("MLflow", True, backend.reach(address(uri)))
+        return Diagnosis("MLflow", True, backend.reach(address(uri)))
     except (Away, Refused) as error:
-        found = f"{without_secrets(uri)} cannot be used: {without_secrets(str(error))}"
+        seen = f"{without_secrets(uri)} cannot be used: {without_secrets(str(error))}"
         remedy = "check the address, and that MLflow runs there and lets this machine in"
-        return Finding("MLflow", False, found, remedy)
+        return Diagnosis("MLflow", False, seen, remedy)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jobs.store import Store
 from orchestrator.cluster import checks
-from orchestrator.cluster.checks import Finding
+from orchestrator.cluster.checks import Diagnosis
 from orchestrator.tracking import without_secrets
 from qdllm.errors import ConfigError, StoreError
 
@@ -42,25 +42,30 @@ def before(store: Store, ray: str, work: Collection[str], say: Callable[[str], N
     Raises ConfigError with a line for each failure.
     """
     # What can differ between machines cannot on one; but the store may still be full, or closed.
-    found = {DRIVER: [checks.store(store.uri, "", DRIVER)]} if ray == "local" else {}
-    failed = failures(found or examine(store, ray, work, say))
+    diagnoses = {DRIVER: [checks.store(store.uri, "", DRIVER)]} if ray == "local" else {}
+    refuse(diagnoses or examine(store, ray, work, say))
+
+
+def refuse(diagnoses: Mapping[str, Iterable[Diagnosis]]) -> None:
+    """Raise ConfigError, with a line for each failure, where there is one."""
+    failed = failures(diagnoses)
     if failed:
         raise ConfigError("this sweep cannot run as it is:\n" + "\n".join(failed))
 
 
-def failures(found: Mapping[str, Iterable[Finding]]) -> list[str]:
-    """One line for each finding that is not well: where, what, and what to do."""
+def failures(diagnoses: Mapping[str, Iterable[Diagnosis]]) -> list[str]:
+    """One line for each diagnosis that is not well: where, what, and what to do."""
     return [
-        f"{kind}: {finding.name}: {finding.found}; {finding.remedy}"
-        for kind, findings in found.items()
-        for finding in findings
-        if not finding.ok
+        f"{kind}: {diagnosis.name}: {diagnosis.seen}; {diagnosis.remedy}"
+        for kind, of_kind in diagnoses.items()
+        for diagnosis in of_kind
+        if not diagnosis.ok
     ]
 
 
 def examine(
     store: Store, ray: str, work: Collection[str], say: Callable[[str], None]
-) -> dict[str, list[Finding]]:
+) -> dict[str, list[Diagnosis]]:
     """What the driver and each node type say of themselves, by type; arguments as for `before`.
 
     Of each type one node is asked everything, and every other one for its store and its clock.
@@ -69,26 +74,28 @@ def examine(
     types = {node.kind: node.resources for node in nodes}
     absent = {kind: of.resources for kind, of in _offered(nodes).items() if kind not in types}
     duties = _duties(types | absent)
-    found: dict[str, list[Finding]] = {DRIVER: []}
+    diagnoses: dict[str, list[Diagnosis]] = {DRIVER: []}
     wanted = {kind: of for kind, of in absent.items() if duties[kind] & set(work)}
     missing = _start(wanted, say)
     if wanted:
         nodes = _alive(ray)
     here = checks.versions()
     token, written = _write(store)
-    found[DRIVER] += [written, *checks.same(checks.EVERYWHERE, here, here)]
+    diagnoses[DRIVER] += [written, *checks.same(checks.EVERYWHERE, here, here)]
     try:
         say(f"asking {len(nodes)} node{'s' * (len(nodes) > 1)}")
-        for node, findings in _ask(nodes, duties, work, store, token, here):
+        for node, answers in _ask(nodes, duties, work, store, token, here):
             several = sum(other.kind == node.kind for other in nodes) > 1
-            found.setdefault(node.kind, []).extend(
-                one._replace(found=f"{node.host}: {one.found}") if several and not one.ok else one
-                for one in findings
+            diagnoses.setdefault(node.kind, []).extend(
+                answer._replace(seen=f"{node.host}: {answer.seen}")
+                if several and not answer.ok
+                else answer
+                for answer in answers
             )
     finally:
         if token:
             store.clear(f"{checks.FOLDER}/{token}")
-    return found | {kind: [finding] for kind, finding in missing.items()}
+    return diagnoses | {kind: [why] for kind, why in missing.items()}
 
 
 def _alive(ray: str) -> list[Node]:
@@ -96,13 +103,13 @@ def _alive(ray: str) -> list[Node]:
 
     nodes = [
         Node(
-            one["NodeID"],
-            "this machine" if ray == "local" else _kind(one),
-            one["NodeManagerAddress"],
-            one["Resources"],
+            node["NodeID"],
+            "this machine" if ray == "local" else _kind(node),
+            node["NodeManagerAddress"],
+            node["Resources"],
         )
-        for one in library.nodes()
-        if one["Alive"]
+        for node in library.nodes()
+        if node["Alive"]
     ]
     return sorted(nodes, key=lambda node: (HEAD not in node.resources, node.kind))
 
@@ -133,7 +140,7 @@ def _offered(nodes: Iterable[Node]) -> dict[str, checks.Offer]:
                 return checks.offered(context.gcs_address)  # without waiting for a worker
             said = _result(_call(node, checks.offered, context.gcs_address))
             # A head that does not answer will be found out when it is asked for its store.
-            return {} if isinstance(said, Finding) else said
+            return {} if isinstance(said, Diagnosis) else said
     return {}
 
 
@@ -152,7 +159,7 @@ def _duties(types: Mapping[str, Mapping[str, float]]) -> dict[str, set[str]]:
 
 def _start(
     types: Mapping[str, Mapping[str, float]], say: Callable[[str], None]
-) -> dict[str, Finding]:
+) -> dict[str, Diagnosis]:
     """Have a node of each type. Returns why there is none, by type."""
     import ray
 
@@ -162,7 +169,7 @@ def _start(
         if kind in resources
     }
     missing = {
-        kind: Finding(
+        kind: Diagnosis(
             "a node",
             False,
             "there is none, and none of its own can be asked for",
@@ -178,7 +185,7 @@ def _start(
             waiting.pop(done)
     for request, kind in waiting.items():
         ray.cancel(request)
-        missing[kind] = Finding(
+        missing[kind] = Diagnosis(
             "a node",
             False,
             f"none has come in {START / 60:.0f} minutes",
@@ -187,16 +194,16 @@ def _start(
     return missing
 
 
-def _write(store: Store) -> tuple[str, Finding]:
+def _write(store: Store) -> tuple[str, Diagnosis]:
     """What all nodes are to read in the store, empty where the driver cannot write it."""
-    token, finding = secrets.token_hex(8), checks.store(store.uri, "", DRIVER)
-    if finding.ok:
+    token, diagnosis = secrets.token_hex(8), checks.store(store.uri, "", DRIVER)
+    if diagnosis.ok:
         try:
             store.put(f"{checks.FOLDER}/{token}/driver", token)
-            return token, finding
+            return token, diagnosis
         except StoreError as error:
-            finding = finding._replace(ok=False, found=str(error), remedy="see what it says")
-    return "", finding
+            diagnosis = diagnosis._replace(ok=False, seen=str(error), remedy="see what it says")
+    return "", diagnosis
 
 
 def _ask(
@@ -206,8 +213,8 @@ def _ask(
     store: Store,
     token: str,
     here: Mapping[str, str],
-) -> Iterable[tuple[Node, list[Finding]]]:
-    """Each node's findings; all are asked at once."""
+) -> Iterable[tuple[Node, list[Diagnosis]]]:
+    """Each node's diagnoses; all are asked at once."""
     asked, answers = set[str](), []
     for node in nodes:
         duty = duties.get(node.kind, set()) & set(work) if node.kind not in asked else set()
@@ -217,7 +224,7 @@ def _ask(
         asked.add(node.kind)
     for node, duty, answer in answers:
         said = _result(answer)
-        if isinstance(said, Finding):
+        if isinstance(said, Diagnosis):
             yield node, [said]
             continue
         names = dict.fromkeys(
@@ -226,9 +233,9 @@ def _ask(
         began = time.time()
         there = _result(_call(node, checks.now))
         ended = time.time()
-        clock = there if isinstance(there, Finding) else checks.clock(began, there, ended)
+        clock = there if isinstance(there, Diagnosis) else checks.clock(began, there, ended)
         versions = checks.same(tuple(names), said["versions"], here)
-        yield node, [*said["findings"], clock, *versions]
+        yield node, [*said["diagnoses"], clock, *versions]
 
 
 def _call(node: Node, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -251,11 +258,13 @@ def _run(function: Callable[..., Any], *arguments: Any, **where: Any) -> Any:
 
 
 def _result(answer: Any) -> Any:
-    """What the function returned, or the finding that it could not be asked."""
+    """What the function returned, or the diagnosis that it could not be asked."""
     import ray
 
     try:
         return ray.get(answer, timeout=ANSWER)
     except ray.exceptions.RayError as error:
         reason = without_secrets((str(error).strip().splitlines() or [type(error).__name__])[-1])
-        return Finding("a node", False, f"no answer: {reason}", "see ray status and its raylet.out")
+        return Diagnosis(
+            "a node", False, f"no answer: {reason}", "see ray status and its raylet.out"
+        )

@@ -16,7 +16,7 @@ from machines import Machines, machines
 
 from jobs.store import Store
 from orchestrator.cluster import checks, nodes
-from orchestrator.cluster.checks import CLOCKS, FOLDER, Finding
+from orchestrator.cluster.checks import CLOCKS, FOLDER, Diagnosis
 from orchestrator.doctor import main
 from qdllm.errors import ConfigError
 
@@ -31,10 +31,10 @@ def test_a_store_is_tried_and_left_as_it_was(store):
 
 
 def test_another_store_under_the_same_name_is_not_the_same(store):
-    found = checks.store(store.uri, "token", "node")
-    assert not found.ok
-    assert "what the driver has written is not there" in found.found
-    assert ("AWS_ENDPOINT_URL" if store.uri.startswith("s3:") else "s3://") in found.remedy
+    diagnosis = checks.store(store.uri, "token", "node")
+    assert not diagnosis.ok
+    assert "what the driver has written is not there" in diagnosis.seen
+    assert ("AWS_ENDPOINT_URL" if store.uri.startswith("s3:") else "s3://") in diagnosis.remedy
     assert store.files() == []
 
 
@@ -44,10 +44,10 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
 
 
 def test_a_bucket_that_is_not_there_is_told_without_keys(s3):
-    found = checks.store("s3://nobody/prefix", "", "driver")
-    assert not found.ok
-    assert "NoSuchBucket" in found.found
-    assert not [key for key in KEYS.values() if key in str(found)]
+    diagnosis = checks.store("s3://nobody/prefix", "", "driver")
+    assert not diagnosis.ok
+    assert "NoSuchBucket" in diagnosis.seen
+    assert not [key for key in KEYS.values() if key in str(diagnosis)]
 
 
 @pytest.mark.parametrize(
@@ -62,20 +62,22 @@ def test_a_bucket_that_is_not_there_is_told_without_keys(s3):
 )
 def test_a_clock_may_differ_by_seconds_and_the_round_trip_is_no_difference(ahead, round_trip, ok):
     middle = 1e9 + round_trip / 2
-    found = checks.clock(1e9, middle + ahead, 1e9 + round_trip)
-    assert found.ok is ok
-    assert ok or ("behind" if ahead < 0 else "ahead") in found.found
+    diagnosis = checks.clock(1e9, middle + ahead, 1e9 + round_trip)
+    assert diagnosis.ok is ok
+    assert ok or ("behind" if ahead < 0 else "ahead") in diagnosis.seen
 
 
 def test_versions_that_differ_or_lack_are_told_with_the_drivers():
     here = checks.versions()
-    assert all(one.ok for one in checks.same(checks.EVERYWHERE + checks.TEACHERS, here, here))
+    alike = checks.same(checks.EVERYWHERE + checks.TEACHERS, here, here)
+    assert all(diagnosis.ok for diagnosis in alike)
     there = here | {"torch": "1.0", "project": ""}
-    failed = {one.name: one for one in checks.same(("project", "ray", "torch"), there, here)}
-    assert failed["torch"].found == f"1.0, the driver has {here['torch']}"
-    assert failed["project"].found == f"missing, the driver has {here['project']}"
-    assert "--working-dir" in failed["project"].remedy
-    assert failed["ray"].ok
+    names = ("project", "ray", "torch")
+    compared = {diagnosis.name: diagnosis for diagnosis in checks.same(names, there, here)}
+    assert compared["torch"].seen == f"1.0, the driver has {here['torch']}"
+    assert compared["project"].seen == f"missing, the driver has {here['project']}"
+    assert "--working-dir" in compared["project"].remedy
+    assert compared["ray"].ok
 
 
 def test_the_source_is_told_by_its_bytes(tmp_path):
@@ -92,7 +94,7 @@ def test_the_source_is_told_by_its_bytes(tmp_path):
     assert checks.source() == checks.source() != ""
 
 
-def test_what_a_fresh_python_says_last_is_the_finding():
+def test_what_a_fresh_python_says_last_is_the_diagnosis():
     assert checks._python("print('one'); print('two')") == (True, "two")
     assert checks._python("import nowhere")[1] == "ModuleNotFoundError: No module named 'nowhere'"
     assert checks._python("import os; os.abort()") == (False, "it ended with status -6")
@@ -105,16 +107,16 @@ def test_no_gpu_is_told_where_ray_was_told_of_one(monkeypatch):
 
 def test_mlflow_is_asked_and_nothing_is_made(tmp_path):
     address = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    assert checks.tracking(address) == Finding("MLflow", True, "a new file")
+    assert checks.tracking(address) == Diagnosis("MLflow", True, "a new file")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
 def test_an_mlflow_that_is_not_there_is_told_without_its_password(scheme):
-    found = checks.tracking(f"{scheme}://me:secret@127.0.0.1:{free_port()}/name?key=secret")
-    assert not found.ok
-    assert "127.0.0.1" in found.found
-    assert "secret" not in str(found)
+    diagnosis = checks.tracking(f"{scheme}://me:secret@127.0.0.1:{free_port()}/name?key=secret")
+    assert not diagnosis.ok
+    assert "127.0.0.1" in diagnosis.seen
+    assert "secret" not in str(diagnosis)
 
 
 @pytest.mark.slow
@@ -126,9 +128,9 @@ def test_an_mlflow_server_tells_its_version(tmp_path):
     server = subprocess.Popen(command, env=os.environ | quiet, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
-        while not (found := checks.tracking(address)).ok and time.monotonic() < until:
+        while not (diagnosis := checks.tracking(address)).ok and time.monotonic() < until:
             time.sleep(0.5)
-        assert re.fullmatch(r"server, version 3\.\d+\.\d+", found.found)
+        assert re.fullmatch(r"server, version 3\.\d+\.\d+", diagnosis.seen)
     finally:
         server.terminate()
         server.wait(30)
@@ -226,7 +228,8 @@ def test_a_node_without_keys_is_found_out_and_none_are_told(several, s3, tmp_pat
 BEFORE = """
 import sys
 from jobs.store import Store
-from orchestrator import cluster, nodes
+from orchestrator import cluster
+from orchestrator.cluster import nodes
 address, folder = sys.argv[1:]
 with cluster.connect(address):
     nodes.before(Store(folder), address, ["student"], print)
@@ -266,12 +269,12 @@ def test_a_type_without_a_node_gets_one_and_is_asked(tmp_path):
             "nameless": {"resources": {"CPU": 1}},
         },
     }
-    for one in config["available_node_types"].values():
-        one |= {"node_config": {}, "max_workers": 1}
+    for kind in config["available_node_types"].values():
+        kind |= {"node_config": {}, "max_workers": 1}
     config |= {"file_mounts": {}, "docker": {}}
     lists = ("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands")
     commands = ("setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
-    config |= {key: [] for key in (*lists, *(f"{one}_commands" for one in commands))}
+    config |= {key: [] for key in (*lists, *(f"{name}_commands" for name in commands))}
     path = tmp_path / "cluster.yaml"
     with machines() as cluster:
         provider = {"type": "fake_multinode", "gcs_address": cluster.address}
