@@ -167,6 +167,21 @@ FILES = {
     "not YAML": ("base: {}\naxes: [", 2, "expected the node content"),
     "a tag": ("base: {}\naxes: !!python/name:os.system", 2, "could not determine a constructor"),
     "bytes": ("name: !!binary gARI", 1, "could not determine a constructor"),
+    "a set": ("base: {}\nseeds: !!set {1, 2}", 2, "could not determine a constructor"),
+    "no date": ("base: {}\nname: !!timestamp x", 2, "could not determine a constructor"),
+    "no number": ("base: {}\nseeds: !!int ''", 2, "'' cannot be read as int"),
+    "nothing but a prefix": ("base: {}\nseeds: 0x_", 2, "'0x_' cannot be read as int"),
+    "no number for a computer": ("name: 1" + ":00" * 200 + ".5", 1, "cannot be read as float"),
+    "no boolean": ("search: {}\nseeds: !!bool maybe", 2, "'maybe' cannot be read as bool"),
+    "no text": ('base: {}\nname: "\\ud800"', 2, "'\\ud800' cannot be read as str"),
+    "a list as a key": ("base:\n  ? [1]\n  : 2", 2, "a key must be a word, not a list or a mapp"),
+    "deep lists": ("- " * 100_000, 1, "more than 20 lists and mappings lie in each other here"),
+    "deep mappings": ("base: " + "{a: " * 30 + "1" + "}" * 30, 1, "lie in each other here; a grid"),
+    "deep aliases": (
+        "base:\n  a: &a " + "[" * 15 + "]" * 15 + "\n  b: " + "[" * 15 + "*a" + "]" * 15,
+        2,
+        "more than 20 lists and mappings",
+    ),
     "itself": ("base:\n  task: &a\n    name: *a", 2, "this value holds itself"),
     "an unknown anchor": ("base:\n  fit: *f", 2, "found undefined alias"),
 }
@@ -189,6 +204,12 @@ def test_every_mistake_is_told_at_once_and_once(tmp_path):
     ]
 
 
+LAUGHS = "a0: &a0 [0]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+"""A few hundred bytes that mean a few hundred million values."""
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -197,7 +218,7 @@ def test_every_mistake_is_told_at_once_and_once(tmp_path):
         (b"name: \xff", "is not UTF-8 text"),
         (b"a: \x07", "mine.yaml: unacceptable character"),
         (b"base: {}\n---\nbase: {}", "expected a single document"),
-        (b"seeds: 0x_", "invalid literal for int()"),
+        (LAUGHS.encode(), "mine.yaml: more than 100,000 values, with its aliases written out"),
     ],
 )
 def test_a_file_that_is_no_grid_is_named(content, message, tmp_path):
