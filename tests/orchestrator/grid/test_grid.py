@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 from checkout import ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import grid
@@ -128,6 +128,7 @@ def naive(layers=2, alpha=0.9, lr=0.06, seeds=5):
     )
 
 
+@settings(deadline=None)
 @given(AXES)
 def test_a_product_is_what_nested_loops_would_make(axes):
     specs = grid.specs(grid.Grid.parse({"name": "random", "axes": axes}))
@@ -138,6 +139,7 @@ def test_a_product_is_what_nested_loops_would_make(axes):
     assert specs == expected
 
 
+@settings(deadline=None)
 @given(AXES)
 def test_a_star_is_the_base_and_each_factor_alone(factors):
     specs = grid.specs(grid.Grid.parse({"name": "random", "one_at_a_time": factors}))

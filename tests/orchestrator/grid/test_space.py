@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs import student
@@ -55,6 +55,7 @@ def test_a_settings_type_decides_whether_its_range_is_in_whole_numbers():
     assert type(SEARCH.dimensions["loss.alpha"].high) is float
 
 
+@settings(deadline=None)
 @given(INSIDE)
 def test_a_point_is_a_spec_that_lies_in_the_space(coordinates):
     spec = at(BASE, coordinates)
