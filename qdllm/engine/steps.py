@@ -1,4 +1,13 @@
-"""One fused step over a whole state, forward and back, three qubits in each pass over memory."""
+"""One fused step over a whole state, forward and back, three qubits in each pass over memory.
+
+Everything here works on eight examples of one student. A state has 2^Q rows of 16 numbers; row x is
+amplitude x, eight real parts and then eight imaginary ones, so that a rotation, which is real, does
+the same in every lane. `pairs` has twice as many rows: 2x is row x of ψ, and 2x + 1 that of λ, for
+they are needed together. Both are flat arrays in the student's precision, float32 or float64. What
+is summed up over more than eight examples is float64.
+
+Legend: Q qubits, idle ones too, so that there are four at least; J = −iY.
+"""
 
 from typing import Any
 
@@ -20,6 +29,10 @@ from qdllm.engine.tables import COMPILE, Array
 
 @njit(**COMPILE)
 def rotate_all(state: Array, low: int, turns: Any) -> None:
+    """Apply 1 + t·J to the qubits `low`, `low` + 1 … of a state, in place and in one pass.
+
+    `turns`: up to three rows, for each of these qubits its t in every lane.
+    """
     stride = 1 << low
     block = stride << len(turns)
     for start in range(0, len(state) // WIDTH, block):
@@ -29,7 +42,11 @@ def rotate_all(state: Array, low: int, turns: Any) -> None:
 
 @njit(**COMPILE)
 def unrotate_all(pairs: Array, low: int, turns: Any, sums: Any) -> Any:
-    """Undo rotations of both vectors; add Re⟨λ|J_q|ψ⟩ of each qubit q to `sums`."""
+    """Apply 1 + t·J to neighbouring qubits of both vectors; before it, add Re⟨λ|J_q|ψ⟩ to `sums`.
+
+    `turns`: as for `rotate_all`, with t of the other sign, which undoes a rotation but for length:
+    (1 − t·J)(1 + t·J) = 1 + t². `sums`: a row for each of these qubits, by lane; returned.
+    """
     stride = 1 << low
     block = stride << len(turns)
     for start in range(0, len(pairs) // (2 * WIDTH), block):
@@ -48,11 +65,15 @@ def step_forward(
 ) -> None:
     """out = rotations of phases[x] · state[source(x ^ flip)].
 
+    `state` and `out`: 2^Q rows each, apart in memory. `source`: (2^Q,), the step's row of
+    `Plan.maps`. `flip`, `phases` (2, 2^Q) and `tangents` (Q,): what `tables.prepare` made of the
+    step, whose phases hold the rotations' cosines. `top`: its `Plan.top`.
+
     The registers hold sixteen rows, four qubits, while gathering; three suffice for the passes
     after it, which wait for memory.
     """
     t = tangents
-    flip = source[flip]
+    flip = source[flip]  # source is linear: source(x ^ flip) = source(x) ^ source(flip)
     turns = (splat(t[0]), splat(t[1]), splat(t[2]), splat(t[3]))
     for x in range(0, len(source), 16):
         rows = gather_rows(state, source, flip, phases[0], phases[1], x, turns)
@@ -68,7 +89,13 @@ def step_forward(
 
 @njit(**COMPILE)
 def add_totals(slopes: Array, low: int, sums: Any, tangents: Array, norm: float) -> float:
-    """Add lane sums to slopes; rotations undone without their cosines divide the norm by cos²."""
+    """Add `norm` times the lanes' sums to the slopes of qubits `low`, `low` + 1 …; return the next.
+
+    `sums`: what `unrotate_all` returned for these qubits. `slopes`: (Q,) float64. `tangents`: (Q,),
+    of either sign. `norm`: what products of ψ and λ are to be multiplied by. A rotation undone
+    without its cosine leaves each of them 1 / cos too long, so the next norm is cos² times this,
+    and cos² = 1 / (1 + t²).
+    """
     after = norm
     for k in range(len(sums)):
         slopes[low + k] += norm * total(sums[k])
@@ -90,8 +117,16 @@ def step_backward(
 ) -> None:
     """Undo `step_forward` for both vectors and add its gradients.
 
-    `slopes[q]` grows by the derivative for qubit q's rotation, and `overlaps[x]`, up to the factor
-    Π cos², by Im(conj(λ_x) ψ_x), whose signed sums are the derivatives for the phases.
+    `pairs` and `out`: 2 · 2^Q rows each, apart in memory: ψ and λ after the step, which are
+    overwritten, and before it. `source` … `top`: as for `step_forward`. ψ is computed back, at a
+    multiply-add for each rotation of an amplitude, instead of kept from the way forward, so that an
+    example's memory does not grow with the steps. Both vectors share the registers: eight rows of
+    each, three qubits. The lowest three come last, on the way through the phases and the map.
+
+    `slopes[q]`, of (Q,) float64, grows by the derivative for qubit q's rotation, if there is one,
+    and `overlaps[x]`, of (2^Q,) float64, up to the factor Π cos², by Im(conj(λ_x) ψ_x) between the
+    phases and the rotations, whose signed sums are the derivatives for the phases. Both add up over
+    the examples; `tables.weight_gradients` makes them the weights' gradients.
     """
     t = -tangents
     flip = source[flip]
@@ -103,11 +138,11 @@ def step_backward(
         count = 3 if q % 3 == 0 else min(q - 3, 2)
         q -= count
         if count == 1:
-            one = unrotate_all(pairs, q, (splat(t[q]),), (zero,))
-            norm = add_totals(slopes, q, one, t, norm)
+            alone = unrotate_all(pairs, q, (splat(t[q]),), (zero,))
+            norm = add_totals(slopes, q, alone, t, norm)
         elif count == 2:
-            two = unrotate_all(pairs, q, (splat(t[q]), splat(t[q + 1])), (zero, zero))
-            norm = add_totals(slopes, q, two, t, norm)
+            both = unrotate_all(pairs, q, (splat(t[q]), splat(t[q + 1])), (zero, zero))
+            norm = add_totals(slopes, q, both, t, norm)
         else:
             turns = (splat(t[q]), splat(t[q + 1]), splat(t[q + 2]))
             sums = unrotate_all(pairs, q, turns, (zero, zero, zero))

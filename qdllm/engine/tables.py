@@ -1,9 +1,13 @@
 """What depends on a student's weights alone: tangents, index flips and phases of every step.
 
-RY(2φ) is applied as 1 + t·J with J = −iY and t = tan φ, which costs one multiply-add for each
-amplitude; the cosines left out go into the step's phases. |φ| stays below 45°, so t below 1: a
-quarter turn more is J itself, which is X, an index flip, after a phase. Sums of angles are formed
-in float64, whatever the precision of the amplitudes.
+They are made once for a student and then serve all its examples. RY(2φ) is applied as 1 + t·J with
+J = −iY and t = tan φ, which costs one multiply-add for each amplitude; the cosines left out go into
+the step's phases. |φ| stays below 45°, so t below 1: a quarter turn more is J itself, which is X,
+an index flip, after a phase. Sums of angles are formed in float64, whatever the precision of the
+amplitudes.
+
+Legend: Q qubits, idle ones too; W weights; K steps. x and y are indices of amplitudes, whose bit q
+is qubit q. Angles are in radians.
 """
 
 import math
@@ -16,38 +20,64 @@ from numpy.typing import NDArray
 from qdllm.engine.simd import WIDTH, load, store, walsh_row
 
 Array = NDArray[Any]
+"""An array whose shape is told wherever one is passed."""
 
 COMPILE: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-"""`contract` lets LLVM fuse a multiplication with an addition; it reorders nothing."""
+"""How Numba compiles whatever ends up in the kernels. Other threads run meanwhile. `contract` lets
+LLVM fuse a multiplication with an addition; it reorders nothing. Division by zero does not raise.
+"""
 
 
 class Plan(NamedTuple):
-    """A `fusion.Program` in arrays. Step k owns the phases and rotations from start[k] on."""
+    """A `fusion.Program` in arrays, all of them int64, for compiled code; `cpu.plan_of` makes it.
+
+    It depends on the circuit alone, so all students share it. Step k owns the phases from
+    phase_start[k] up to phase_start[k + 1], and its rotations likewise.
+    """
 
     maps: Array
-    """(maps, 2^Q): an index permutation each."""
+    """(different permutations, 2^Q): entry y of a row is the index that amplitude y is taken from.
+    Each row is linear: map[x ^ y] = map[x] ^ map[y]."""
     step_map: Array
+    """(K,): each step's row of `maps`."""
     readout_map: int
+    """The row of `maps` for the end: entry y is the index of the amplitude that ⟨Z⟩ counts as y."""
     top: Array
-    """One more than the highest rotated qubit of each step."""
+    """(K,): one more than the highest qubit that the step rotates, or 1 if it rotates none."""
     phase_start: Array
+    """(K + 1,)"""
     phase_mask: Array
+    """A phase multiplies amplitude y, once it is permuted, by exp(−iθ/2) where mask & y has an even
+    number of bits, else by exp(iθ/2): RZ with one bit, RZZ with two; CNOTs can make any mask."""
     phase_weight: Array
+    """Which weight is that θ; `fusion.QUARTER_TURN` stands for the constant −π/2."""
     rotation_start: Array
+    """(K + 1,)"""
     rotation_qubit: Array
+    """The qubit that each RY turns. Where several turn one, their angles add up."""
     rotation_weight: Array
+    """Which weight is its angle."""
 
 
 @njit(**COMPILE)
 def half_angle(angle: float) -> float:
-    """Half of an angle, brought below 10⁶ radians, where `sincos` is accurate."""
+    """Half of an angle, which is what all gates turn by, in float64; NaN unless that is finite.
+
+    A half of 10⁶ or more is brought to [0, 2π], so that `sincos` takes the sum of a thousand. 2π is
+    rounded, too, but that moves the half by less than half a unit in its last place.
+    """
     half = 0.5 * np.float64(angle)
     return half if abs(half) < 1e6 else half % (2 * math.pi)
 
 
 @njit(**COMPILE)
 def sincos(x: float) -> tuple[float, float]:
-    """cos x and sin x for |x| < 10⁹, in arithmetic that LLVM can vectorise (fdlibm's series)."""
+    """cos x and sin x in float64, for |x| < 10⁹, in arithmetic that LLVM can vectorise.
+
+    fdlibm's series for what is left of x beside the nearest multiple of π/2, which is taken off in
+    two parts. Both are off by less than 2·10⁻¹⁶; on a processor without fused multiply-add, by half
+    a unit in x's last place where that is more.
+    """
     quarters = np.rint(x * (2 / math.pi))
     r = (x - quarters * 1.5707963267948966) - quarters * 6.123233995736766e-17
     z = r * r
@@ -73,6 +103,10 @@ def sincos(x: float) -> tuple[float, float]:
 @njit(**COMPILE)
 def walsh(values: Array) -> None:
     """Walsh–Hadamard transform in place: values[m] = Σ_x (−1)^parity(m & x) values[x].
+
+    `values`: (2^Q,) float64, at least one row: Q ≥ 4. Q · 2^Q additions turn the angles of any
+    number of masks into the phases at all indices, and the overlaps at all indices into the
+    derivatives for all masks. Done twice, it multiplies by 2^Q.
 
     Bits within a row first, then two more in each pass over memory.
     """
@@ -100,6 +134,7 @@ def walsh(values: Array) -> None:
 
 @njit(**COMPILE)
 def odd_parity(bits: int) -> bool:
+    """`fusion.parity` for compiled code: whether an odd number of bits is set."""
     odd = False
     while bits:
         bits &= bits - 1
@@ -111,7 +146,18 @@ def odd_parity(bits: int) -> bool:
 def prepare(
     plan: Plan, k: int, weights: Array, tangents: Array, phases: Array, scratch: Array
 ) -> int:
-    """Fill step k's tangents (Q,) and phases (2, 2^Q), cosines and sines; return its index flip."""
+    """Fill one student's tables for step k. Returns `flip`, the qubits that it flips, as bits.
+
+    Let φ_q be half of all that RY turns qubit q by in the step, and φ_q = n_q π/2 + r_q with |r_q|
+    at most π/4. Up to a phase that all amplitudes share, the step is
+
+        new = Π_q (1 + tangents[q] J_q) of (phases[0, x] + i phases[1, x]) · old[source(x ^ flip)].
+
+    `weights`: (W,). `tangents`: (Q,), tan r_q, 0 for a qubit that is not turned. `flip`: the qubits
+    with an odd n_q. `phases`: (2, 2^Q), Π_q cos r_q times the cosine and the sine of the sum of the
+    step's phases at x ^ flip, with one more Z for each flip: J is i X exp(−iπZ/2). All three arrays
+    have the student's precision. `scratch`: (2^Q,) float64, overwritten.
+    """
     qubits = len(tangents)
     turns = np.zeros(qubits)
     for r in range(plan.rotation_start[k], plan.rotation_start[k + 1]):
@@ -144,6 +190,17 @@ def prepare(
 def weight_gradients(
     plan: Plan, k: int, flip: int, tangents: Array, slopes: Array, overlaps: Array, grads: Array
 ) -> None:
+    """Add step k's part of one student's gradient to `grads`: (W,) float64, loss per radian.
+
+    `flip` and `tangents` are what `prepare` made of step k, `slopes` (Q,) and `overlaps` (2^Q,)
+    what `step_backward` summed over the examples; `overlaps` is overwritten. A weight that stands
+    in several places gets the sum over them.
+
+    With λ = Σ_q ∂loss/∂⟨Z_q⟩ Z_q |ψ⟩ carried back beside ψ, the derivative by an angle of RY is
+    Re⟨λ|J_q|ψ⟩, a slope as it is, and that by an angle of a phase is Σ_x ± Im(conj(λ_x) ψ_x), plus
+    where mask & (x ^ flip) has an even number of bits: one entry of the overlaps' transform. What
+    `step_backward` leaves out of them is Π cos² r_q, and cos² r = 1 / (1 + tan² r).
+    """
     for r in range(plan.rotation_start[k], plan.rotation_start[k + 1]):
         grads[plan.rotation_weight[r]] += slopes[plan.rotation_qubit[r]]
     norm = 1.0
