@@ -278,9 +278,8 @@ def _gathered(model: teacher.Classifier) -> dict[str, torch.Tensor]:
     """A copy of the adapter, whole on every worker also where ZeRO 3 spreads it over them."""
     import deepspeed
 
-    parameters = teacher.trainable(model)
-    with deepspeed.zero.GatheredParameters(list(parameters.values())):
-        return {name: value.detach().cpu().clone() for name, value in parameters.items()}
+    with deepspeed.zero.GatheredParameters(list(teacher.trainable(model).values())):
+        return {name: tensor.cpu().clone() for name, tensor in teacher.adapter_of(model).items()}
 
 
 @contextmanager

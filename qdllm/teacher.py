@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import (
+    LoraConfig,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    set_peft_model_state_dict,
+)
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -15,6 +20,9 @@ from qdllm.models import LORA_TARGETS
 from qdllm.specs import TeacherSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+PEFT = "base_model.model."
+"""What stands before a transformer's own names in every adapter that peft writes."""
 
 
 class Classifier(nn.Module):
@@ -79,10 +87,21 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
-def load_adapter(model: nn.Module, adapter: Mapping[str, torch.Tensor]) -> None:
-    """Give a built model the trained values. Raises TeacherError where names or shapes differ."""
-    parameters = trainable(model)
-    shapes = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
+def adapter_of(model: Classifier) -> dict[str, torch.Tensor]:
+    """All that fine-tuning changes: LoRA by peft's names, and beside it the head. No copies."""
+    # peft would ask the hub whether the vocabulary has grown, which it never does here.
+    lora = get_peft_model_state_dict(model.transformer, save_embedding_layers=False)
+    head = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+    return {PEFT + name: tensor for name, tensor in lora.items()} | head
+
+
+def load_adapter(model: Classifier, adapter: Mapping[str, torch.Tensor]) -> None:
+    """Give a built model the trained values, by the names of `adapter_of` or of the parameters.
+
+    Raises TeacherError where names or shapes differ.
+    """
+    adapter = {_by_peft(name): tensor for name, tensor in adapter.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in adapter_of(model).items()}
     given = {name: tuple(tensor.shape) for name, tensor in adapter.items()}
     if shapes != given:
         odd = sorted(name for name in shapes | given if shapes.get(name) != given.get(name))
@@ -90,9 +109,17 @@ def load_adapter(model: nn.Module, adapter: Mapping[str, torch.Tensor]) -> None:
             f"the adapter does not fit this model: {len(odd)} tensors differ, the first is "
             f"{odd[0]!r}: {given.get(odd[0])} was given, {shapes.get(odd[0])} is needed"
         )
-    with torch.no_grad():
-        for name, tensor in adapter.items():
-            parameters[name].copy_(tensor)
+    lora = {name: tensor for name, tensor in adapter.items() if name.startswith(PEFT)}
+    told = set_peft_model_state_dict(model.transformer, lora)
+    assert not told.unexpected_keys, "peft says nothing of names that it does not know"
+    model.head.load_state_dict({name: adapter[f"head.{name}"] for name in ("weight", "bias")})
+
+
+def _by_peft(name: str) -> str:
+    """peft's name of a tensor, which may have its parameter's: stores hold such adapters too."""
+    if not name.startswith("transformer."):
+        return name
+    return PEFT + name.removeprefix("transformer.").replace(".default.weight", ".weight")
 
 
 def reload(

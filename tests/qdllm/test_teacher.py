@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, HIDDEN, save, texts_of
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
@@ -105,28 +106,65 @@ def test_lora_adds_a_scaled_product_to_each_weight(folders, family):
     assert np.ptp(logits_NC, axis=0).min() > 0.1
 
 
+def by_parameters_names(model: teacher.Classifier) -> dict[str, torch.Tensor]:
+    """An adapter as stores of the version before hold it."""
+    return {name: value.detach().clone() for name, value in teacher.trainable(model).items()}
+
+
+@pytest.mark.parametrize("adapter_of", [teacher.adapter_of, by_parameters_names])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_was_saved_gives_the_same_logits_in_a_fresh_model(folders, family, tmp_path):
+def test_what_was_saved_gives_the_same_logits_in_a_fresh_model(
+    folders, family, adapter_of, tmp_path
+):
     tokenizer, model = build(folders[family])
     randomise(model)
-    save_file(
-        {name: value.detach() for name, value in teacher.trainable(model).items()},
-        tmp_path / "adapter.safetensors",
-    )
+    save_file(adapter_of(model), tmp_path / "adapter.safetensors")
     adapter = load_file(tmp_path / "adapter.safetensors")
     _, fresh = teacher.reload(spec_of(folders[family]), CLASSES, adapter)
     live_NC, fresh_NC = (teacher.logits(each, tokenizer, TEXTS, 16) for each in (model, fresh))
     assert np.array_equal(live_NC, fresh_NC)
 
 
+# transformers has renamed what peft asks a model.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_saved_is_an_adapter_of_pefts(folders, family, tmp_path):
+    tokenizer, model = build(folders[family])
+    randomise(model)
+    adapter = teacher.adapter_of(model)
+    save_file(adapter, tmp_path / "adapter_model.safetensors")
+    teacher.lora_config(spec_of(folders[family]), family).save_pretrained(tmp_path)
+    base = AutoModel.from_pretrained(folders[family])
+    if family == "bert":
+        base.pooler = None
+    theirs = teacher.Classifier(
+        PeftModel.from_pretrained(base, tmp_path), CLASSES, torch.float32
+    ).eval()
+    theirs.head.load_state_dict({name: adapter[f"head.{name}"] for name in ("weight", "bias")})
+    live_NC, their_NC = (teacher.logits(each, tokenizer, TEXTS, 16) for each in (model, theirs))
+    assert np.array_equal(live_NC, their_NC)
+    assert np.ptp(live_NC, axis=0).min() > 0.1
+
+
 def test_an_adapter_of_another_shape_is_refused(folders):
     _, model = build(folders["bert"])
-    adapter = {name: value.detach() for name, value in teacher.trainable(model).items()}
+    adapter = teacher.adapter_of(model)
     other = spec_of(folders["bert"]).model_copy(update={"rank": 3})
-    with pytest.raises(TeacherError, match=r"24 tensors differ, the first is 'transformer\."):
+    with pytest.raises(TeacherError, match=r"24 tensors differ, the first is 'base_model\.model\."):
         teacher.reload(other, CLASSES, adapter)
-    del adapter["head.bias"]
+    with pytest.raises(TeacherError, match=r"24 tensors differ, the first is 'base_model\.model\."):
+        teacher.reload(other, CLASSES, by_parameters_names(model))
+
+
+def test_an_adapter_with_other_names_is_refused(folders):
+    """peft itself passes over names that it does not know, and over those that are not there."""
+    _, model = build(folders["bert"])
+    adapter = teacher.adapter_of(model)
+    bias = adapter.pop("head.bias")
     with pytest.raises(TeacherError, match=r"'head\.bias': None was given, \(3,\) is needed"):
+        teacher.reload(spec_of(folders["bert"]), CLASSES, adapter)
+    adapter |= {"head.bias": bias, "base_model.model.extra.lora_A.weight": bias}
+    with pytest.raises(TeacherError, match=r"extra\.lora_A\.weight': \(3,\) was given, None is"):
         teacher.reload(spec_of(folders["bert"]), CLASSES, adapter)
 
 
