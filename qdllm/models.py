@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Hub:
 
 
 HUB = {
-    # BLOOMZ has no release tag; its record names the commit that `main` was.
+    # BLOOMZ has no release, and no commit of it that we could check: what `main` is gets looked up.
     "bloomz-1b1": Hub("bigscience/bloomz-1b1@main", "<pad>"),
     "bloomz-3b": Hub("bigscience/bloomz-3b@main", "<pad>"),
     "opt-6.7b": Hub("facebook/opt-6.7b@a45aa65bbeb77c1558bc99bedc6779195462dab0", "<pad>"),
@@ -48,6 +48,9 @@ LORA_TARGETS = {
 KNOWN = (*PACKAGED, *HUB)
 
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PATIENCE = 5.0
+"""Seconds that the hub has to answer."""
 _WEIGHTS = {"safetensors": "*.safetensors", "torch": "pytorch_model*.bin"}
 _DECIDES_NUMBERS = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
 
@@ -59,7 +62,7 @@ class Model:
     name: str
     path_or_id: str
     revision: str | None
-    """The hub's revision; None for a folder."""
+    """The hub's commit; None for a folder."""
     digest: str
     pad_token: str | None = None
     """None: its tokenizer's own, or else its end token."""
@@ -73,15 +76,16 @@ def precision(name: str) -> str:
 def resolve(name: str, weights: str = "safetensors") -> Model:
     """The model that a name, a local folder or a hub id (`org/name[@revision]`) means.
 
-    A folder's digest is taken over its files, a hub model's is its id and revision.
+    A folder's digest is taken over its files, a hub model's is its id and commit. What commit a
+    branch or a tag stands for is asked once in a process: from the hub, else from its local cache.
     `weights`: the format that is read, safetensors or torch (pickle, loaded as tensors only).
-    Raises ConfigError for an unknown name, a missing folder or package, or a folder that lacks
-    its config or weights of that format.
+    Raises ConfigError for an unknown name, a missing folder or package, a folder that lacks
+    its config or weights of that format, or a branch or tag whose commit nobody knows.
     """
     if name in PACKAGED:
         return _folder(name, _packaged(name), weights)
     if name in HUB:
-        return _hub(name, HUB[name].address, HUB[name].pad_token)
+        return _hub(name, HUB[name].address)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _folder(name, folder.resolve(), weights)
@@ -90,6 +94,24 @@ def resolve(name: str, weights: str = "safetensors") -> Model:
     if _HUB_ID.fullmatch(name):
         return _hub(name, name)
     raise ConfigError(f"unknown model {name!r}{nearest(name, list(KNOWN)) or '.'} {_allowed()}")
+
+
+def pinned(name: str, weights: str, digest: str) -> str:
+    """A name for the model that had this digest when a result was planned, or a student saved.
+
+    A branch may have moved since then, so a model of the hub gets its commit for a name.
+    Raises ConfigError where the name means other files here.
+    """
+    if _HUB_ID.fullmatch(digest):
+        return digest
+    here = resolve(name, weights)
+    if here.digest != digest:
+        raise ConfigError(
+            f"model {name!r}: the files in {here.path_or_id!r} have the digest {here.digest[:12]}, "
+            f"and {digest[:12]} is needed: give each machine the same files, and run the same "
+            "command again if you have changed them"
+        )
+    return name
 
 
 def _allowed() -> str:
@@ -125,11 +147,40 @@ def _folder(name: str, folder: Path, weights: str) -> Model:
     return Model(name, str(folder), None, _digest(stamps))
 
 
-def _hub(name: str, address: str, pad_token: str | None = None) -> Model:
+def _hub(name: str, address: str) -> Model:
     match = _HUB_ID.fullmatch(address)
     assert match, f"{address} is not id@revision"
     repository, revision = match[1], match[2] or "main"
-    return Model(name, repository, revision, f"{repository}@{revision}", pad_token)
+    if not _COMMIT.fullmatch(revision):
+        try:
+            revision = _commit(repository, revision)
+        except ConfigError as error:
+            raise ConfigError(f"model {name!r}: {error}") from None
+    paper = {hub.address.partition("@")[0]: hub.pad_token for hub in HUB.values()}
+    return Model(name, repository, revision, f"{repository}@{revision}", paper.get(repository))
+
+
+@cache
+def _commit(repository: str, revision: str) -> str:
+    """The commit that a branch, a tag or the beginning of a commit stands for now."""
+    from huggingface_hub import HfApi, constants, errors, is_offline_mode
+
+    hub, offline = HfApi(), is_offline_mode()
+    # resolve_revision itself would wait for ever in a network that swallows what it sends.
+    hub.repo_info = partial(hub.repo_info, timeout=_PATIENCE)  # type: ignore[method-assign]
+    try:
+        found = hub.resolve_revision(repository, revision=revision, local_files_only=offline)
+        return found.resolved
+    except errors.RevisionResolutionError as error:
+        missed = "HF_HUB_OFFLINE is set" if offline else type(error.__cause__).__name__
+        reason = f"{hub.endpoint} cannot be asked ({missed}), and {constants.HF_HUB_CACHE} lacks it"
+    except Exception as error:  # from it, its HTTP client or Python: they have no root in common
+        reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+    raise ConfigError(
+        f"{revision!r} of {repository} names weights that can change, and what commit it stands "
+        f"for is not known: {reason}. Give the commit, as {repository}@ and its 40 hexadecimal "
+        "digits, or a local folder"
+    )
 
 
 @cache

@@ -130,5 +130,6 @@ def test_damaged_files_are_refused(tmp_path, name):
 
 def test_a_hub_model_without_a_network_names_the_ways_out(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match=r"'nobody/nothing' cannot be loaded: .*'minilm'"):
-        Encoder(EncoderSpec(model="nobody/nothing"))
+    name = f"nobody/nothing@{'0' * 40}"
+    with pytest.raises(ConfigError, match=rf"'{name}' cannot be loaded: .*'minilm'"):
+        Encoder(EncoderSpec(model=name))

@@ -1,13 +1,27 @@
+import json
+import os
+import re
 import shutil
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
+from checkout import ROOT
+from tiny_models import save
 
 from qdllm import models
 from qdllm.errors import ConfigError
-from qdllm.models import resolve
+from qdllm.models import pinned, resolve
 from qdllm.specs import TeacherSpec
+
+FIRST, SECOND = "1" * 40, "2" * 40
+"""Two commits."""
 
 
 @pytest.fixture
@@ -35,10 +49,15 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("name", models.HUB)
-def test_the_papers_teachers_have_a_revision(name):
+def test_the_papers_teachers_are_commits(name, hub):
+    repository, _, revision = models.HUB[name].address.partition("@")
+    hub.commits[repository] = {"main": FIRST}
     model = resolve(name)
-    assert model.digest == f"{model.path_or_id}@{model.revision}"
-    assert model.path_or_id.count("/") == 1
+    assert re.fullmatch("[0-9a-f]{40}", model.revision)
+    assert model.digest == f"{repository}@{model.revision}"
+    assert (model.path_or_id, model.pad_token) == (repository, models.HUB[name].pad_token)
+    assert len(hub.asked) == (revision == "main")
+    assert resolve(model.digest).pad_token == model.pad_token
 
 
 def test_the_papers_teachers_are_computed_in_bfloat16_and_zero_stage_2():
@@ -60,10 +79,238 @@ def test_pickled_weights_are_read_only_where_they_are_asked_for(folder):
     assert resolve(str(folder), "torch").path_or_id == str(folder)
 
 
-def test_a_hub_id_carries_its_revision():
-    assert resolve("org/name").digest == "org/name@main"
-    model = resolve("org/name@abc123")
-    assert (model.path_or_id, model.revision) == ("org/name", "abc123")
+class Hub:
+    """A small Hugging Face hub on loopback: what a branch is, and the files of a commit."""
+
+    def __init__(self) -> None:
+        self.commits = {"org/name": {"main": FIRST, "a/tag": SECOND}}
+        self.files: dict[str, Path] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        """What was asked about revisions, each with the token that came with it."""
+        self.moves = False
+        """Whether a branch goes to the second commit as soon as it has been asked for."""
+        self.silent = threading.Event()
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        if self.silent.is_set():
+            time.sleep(3)
+            return
+        status, headers, body = 404, {"X-Error-Code": "EntryNotFound"}, b""
+        if found := re.fullmatch(r"/api/models/(.+?/.+?)/revision/(.+)", request.path):
+            self.asked.append((request.path, request.headers["Authorization"]))
+            repository, revision = found[1], found[2].replace("%2F", "/")
+            commits = self.commits.get(repository)
+            missing = "RepoNotFound" if commits is None else "RevisionNotFound"
+            headers["X-Error-Code"] = missing
+            if commits and revision in commits:
+                status, body = (
+                    200,
+                    json.dumps({"id": repository, "sha": commits[revision]}).encode(),
+                )
+                if self.moves:
+                    commits[revision] = SECOND
+        elif found := re.fullmatch(r"/org/name/resolve/(.+?)/(.+)", request.path):
+            file = self.files.get(found[1], Path("/nowhere")) / found[2]
+            if file.is_file():
+                status, body = 200, file.read_bytes()
+                headers = {"X-Repo-Commit": found[1], "ETag": f'"{found[1][:4]}-{file.name}"'}
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(body)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    """A hub that this process takes for the only one, and an empty cache."""
+    hub, constants = Hub(), huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    models._commit.cache_clear()
+    yield hub
+    models._commit.cache_clear()
+    hub.server.shutdown()
+    hub.server.server_close()
+
+
+def environment(hub: Hub, folder: Path, **more: str) -> dict[str, str]:
+    """For a process that takes it for the only hub, as a user would say so."""
+    return os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(folder / "cache")} | more
+
+
+def test_a_branch_is_the_commit_that_the_hub_says(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    model = resolve("org/name")
+    assert (model.name, model.path_or_id, model.revision) == ("org/name", "org/name", FIRST)
+    assert model.digest == f"org/name@{FIRST}"
+    assert hub.asked == [("/api/models/org/name/revision/main", "Bearer hf_secret")]
+    assert resolve("org/name@a/tag").digest == f"org/name@{SECOND}"
+
+
+def test_a_branch_is_asked_for_once_and_stays_what_it_was(hub):
+    digests = {resolve(name).digest for name in ["org/name", "org/name@main"] * 5000}
+    hub.commits["org/name"]["main"] = SECOND
+    assert digests == {resolve("org/name").digest} == {f"org/name@{FIRST}"}
+    assert len(hub.asked) == 1
+    models._commit.cache_clear()
+    assert resolve("org/name").digest == f"org/name@{SECOND}"
+
+
+def test_a_commit_is_taken_as_it_is(hub):
+    model = resolve(f"unheard/of@{FIRST}")
+    assert (model.path_or_id, model.revision) == ("unheard/of", FIRST)
+    assert model.digest == f"unheard/of@{FIRST}"
+    assert not hub.asked
+
+
+@pytest.mark.parametrize("way", ["offline", "unreachable", "down"])
+def test_without_a_hub_the_cache_says_what_a_branch_was(hub, monkeypatch, way):
+    assert resolve("org/name").revision == FIRST
+    models._commit.cache_clear()
+    hub.commits["org/name"]["main"] = SECOND
+    if way == "offline":
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    elif way == "unreachable":
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    else:
+        monkeypatch.setattr(hub, "answer", lambda request: request.send_error(503))
+    assert resolve("org/name").revision == FIRST
+
+
+def test_a_branch_that_nobody_knows_is_an_error_that_says_how_to_give_a_commit(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError) as error:
+        resolve("bloomz-3b")
+    assert str(error.value) == (
+        "model 'bloomz-3b': 'main' of bigscience/bloomz-3b names weights that can change, and what "
+        "commit it stands for is not known: http://127.0.0.1:9 cannot be asked (ConnectError), and "
+        f"{huggingface_hub.constants.HF_HUB_CACHE} lacks it. Give the commit, as "
+        "bigscience/bloomz-3b@ and its 40 hexadecimal digits, or a local folder"
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match=r"cannot be asked \(HF_HUB_OFFLINE is set\), and"):
+        resolve("org/name@other")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("org/nobody", r"'main' of org/nobody .* not known: 404 .*Repository Not Found"),
+        ("org/name@gone", r"'gone' of org/name .* not known: 404 .*Revision Not Found"),
+        ("org/..", r"'main' of org/\.\. .* not known: Repo id must use alphanumeric chars"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_an_error(hub, name, told):
+    with pytest.raises(
+        ConfigError, match=rf"(?s)model '{re.escape(name)}': {told}.*Give the commit"
+    ):
+        resolve(name)
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for(hub, monkeypatch):
+    hub.silent.set()
+    monkeypatch.setattr(models, "_PATIENCE", 0.2)
+    with pytest.raises(ConfigError, match=r"cannot be asked \(ReadTimeout\)"):
+        resolve("org/name")
+
+
+def test_a_plans_digest_names_the_same_model_elsewhere(hub, folder, tmp_path):
+    digest = resolve("org/name").digest
+    hub.commits["org/name"]["main"] = SECOND
+    models._commit.cache_clear()
+    assert resolve(pinned("org/name", "safetensors", digest)).revision == FIRST
+    assert len(hub.asked) == 1
+    digest = resolve(str(folder)).digest
+    assert pinned(str(folder), "safetensors", digest) == str(folder)
+    (folder / "config.json").write_text("other")
+    with pytest.raises(ConfigError, match=rf"digest \w{{12}}, and {digest[:12]} is needed: give"):
+        pinned(str(folder), "safetensors", digest)
+
+
+LOAD = """
+from qdllm.encoder import pretrained
+print(float(pretrained("org/name", 16)[1].embeddings.word_embeddings.weight.detach().sum()))
+"""
+
+
+def test_what_is_loaded_is_the_commit_although_the_branch_moves(hub, tmp_path):
+    """Once from the hub, which moves on as soon as it has been asked, and once from the cache."""
+    import safetensors.torch
+
+    for commit in (FIRST, SECOND):
+        hub.files[commit] = tmp_path / commit
+        save("bert", tmp_path / commit)
+    weights = tmp_path / SECOND / "model.safetensors"
+    other = {name: 2 * value for name, value in safetensors.torch.load_file(weights).items()}
+    safetensors.torch.save_file(other, weights, {"format": "pt"})
+    hub.moves = True
+    said = []
+    for offline in ("0", "1"):
+        ran = subprocess.run(
+            [sys.executable, "-c", LOAD],
+            cwd=ROOT,
+            env=environment(hub, tmp_path, HF_HUB_OFFLINE=offline, HF_HUB_DISABLE_XET="1"),
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        said.append(float(ran.stdout.splitlines()[-1]))
+    first = safetensors.torch.load_file(tmp_path / FIRST / "model.safetensors")
+    expected = float(first["embeddings.word_embeddings.weight"].sum())
+    assert said == [pytest.approx(expected)] * 2
+    assert len(hub.asked) == 1
+
+
+PLAN = """
+import sys
+from orchestrator.sweep import main
+code = main(sys.argv[1:])
+print(*sorted({"torch", "transformers", "ray"} & set(sys.modules)))
+sys.exit(code)
+"""
+
+
+def test_a_dry_run_asks_once_and_loads_nothing(hub, tmp_path):
+    flags = ["--grid", "ablation", "--dry-run", "--home", str(tmp_path)]
+    flags += ["--teacher", "org/name", "--set", "encoder.model=org/name"]
+
+    def plan() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", PLAN, *flags],
+            cwd=ROOT,
+            env=environment(hub, tmp_path),
+            capture_output=True,
+            text=True,
+        )
+
+    ran = plan()
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == ""
+    assert len(hub.asked) == 1
+    del hub.commits["org/name"]
+    ran = plan()
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: model 'org/name': 'main' of org/name names weights")
 
 
 def test_a_folders_digest_is_its_content_and_not_its_place(folder, tmp_path):
