@@ -10,9 +10,12 @@ from typing import NamedTuple
 from bench.loopback import Log, Request
 from bench.planning import arguments, command
 from bench.sweep import warm
-from jobs.fingerprints import FEATURES, SOFT_LABELS, STUDENTS
+from jobs import kinds
+from jobs.kinds.features import FEATURES
+from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store
 from orchestrator.grid import Grid
+from qdllm.families.quantum import FAMILY
 
 SHORT = {"circuit": {"qubits": 6, "layers": 1}, "fit": {"epochs": 2, "batch_size": 64}}
 """What all trials share: little work."""
@@ -42,7 +45,7 @@ def sweeps(
     definition = Grid(name="asked", base=SHORT, axes={"fit.lr": values})
     warm(home, definition)
     source, store = Store(str(home / "store")), Store(uri)
-    for kind in (FEATURES, SOFT_LABELS):
+    for kind in (FEATURES.name, SOFT_LABELS.name):
         for name in source.fingerprints(kind):
             record, tensors = source.load(kind, name)
             store.publish(
@@ -63,13 +66,14 @@ def sweeps(
 
 
 def divided(found: Counter[Request]) -> dict[str, Asked]:
-    """Requests by method: a trial's own, and the others."""
-    trials = {request.name for request in found if request.kind == STUDENTS and request.name}
+    """Requests by method: a trial's own, and the others. References are trials too."""
+    made = {name for name, kind in kinds.kinds().items() if kind.holds == "trial"}
+    trials = {request[1:] for request in found if request.kind in made and request.name}
     asked = {}
     for method in sorted({request.method for request in found}):
         every = sum(count for request, count in found.items() if request.method == method)
         # The median, since the sweep's end reads its best trials once more.
-        own = median([found[Request(method, STUDENTS, name)] for name in trials] or [0])
+        own = median([found[Request(method, *trial)] for trial in trials] or [0])
         asked[method] = Asked(own, every - own * len(trials))
     return asked
 
@@ -81,14 +85,14 @@ def listed(uri: str, count: int, log: Log | None = None) -> Listed:
     def make(index: int) -> None:
         # A listing reads names alone, so it does not matter what the files say.
         for file in ("data.safetensors", "record.json"):
-            store.put(f"{STUDENTS}/{index:016x}/{file}", "")
+            store.put(f"{FAMILY.kind}/{index:016x}/{file}", "")
 
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(make, range(count)))
     if log:
         log.new()
     began = time.perf_counter()
-    found = store.fingerprints(STUDENTS)
+    found = store.fingerprints(FAMILY.kind)
     seconds = time.perf_counter() - began
     assert len(found) >= count, "a listing lacks names"
     return Listed(seconds, log.new().total() if log else 0)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.clocks import Clocks
-from jobs.fingerprints import STUDENTS
 from jobs.store import Store
 from orchestrator import cluster
 from orchestrator.grid import Grid
 from orchestrator.plan import Trial
-from qdllm.specs import StudentSpec
+from orchestrator.tune.group import Group
+from qdllm.families.quantum import FAMILY, StudentSpec
 
 
 def nothing(config: Any, **shared: Any) -> None:
@@ -24,7 +24,7 @@ def nothing(config: Any, **shared: Any) -> None:
 def main() -> None:
     file, count = Path(sys.argv[1]), int(sys.argv[2])
     clocks = Clocks()
-    trials = [Trial(STUDENTS, f"{index:016x}", StudentSpec(), {}, False) for index in range(count)]
+    trials = [Trial(FAMILY.kind, f"{index:016x}", StudentSpec(), {}) for index in range(count)]
     failures: list[str] = []
 
     def ended(trial: Trial, last: Any) -> None:
@@ -37,9 +37,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, cluster.connect():
         from orchestrator.tune import tuner
 
-        trials._train = nothing
+        tuner._train = nothing
         shared = Grid(name="idle"), {}, Store(folder), Path(folder)
-        tuner.run_list(tuner.Runner(*shared, ended, failed), trials)
+        tuner.run_list(Group(*shared, ended, failed), trials)
     clocks.write(file)
     sys.exit("\n".join(failures) or None)
 

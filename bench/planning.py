@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
-from jobs.fingerprints import STUDENTS
+from jobs import kinds
 from jobs.store import Store
 from orchestrator import grid
 from orchestrator.grid import Grid
@@ -35,10 +35,11 @@ def planning(home: Path, definition: Grid) -> dict[str, Seconds]:
     specs, store = grid.specs(definition), Store(str(home / "store"))
     dataset = data.load(specs[0].task)
     results = {"nothing held": _median(home, definition, dataset)}
-    for trial in plan(specs, dataset, store).trials:
-        # A plan asks for names alone, so it does not matter what the files say.
-        store.put(f"{STUDENTS}/{trial.fingerprint}/data.safetensors", "")
-        store.put(f"{STUDENTS}/{trial.fingerprint}/record.json", "")
+    for job in plan(specs, dataset, store).jobs:
+        if kinds.kind(job.kind).holds == "trial":
+            # A plan asks for names alone, so it does not matter what the files say.
+            store.put(f"{job.kind}/{job.fingerprint}/data.safetensors", "")
+            store.put(f"{job.kind}/{job.fingerprint}/record.json", "")
     return results | {"all trials held": _median(home, definition, dataset)}
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
-from bench.storing import NAME, dataset
+from bench.storing import MADE_FROM, dataset
 from jobs.inputs import gather
 from jobs.store import Store
 from orchestrator import cluster
@@ -76,13 +76,13 @@ class Reader:
 
     def load(self, store: str, texts: Path) -> float:
         """Load them, as a job does that runs without a sweep."""
-        self._arrays = gather(Store(store), NAME, NAME, dataset(texts))
+        self._arrays = gather(Store(store), MADE_FROM, dataset(texts))
         return _total(self._arrays)
 
 
 def main() -> None:
     file, store, texts, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-    arrays = gather(Store(store), NAME, NAME, dataset(texts))
+    arrays = gather(Store(store), MADE_FROM, dataset(texts))
     with cluster.connect():
         import ray
 

@@ -11,10 +11,9 @@ from rich.table import Table
 
 from bench.measure import Timing, alternate, machine, pin
 from qdllm import saved
-from qdllm.fit import predict
+from qdllm.families.quantum import FAMILY, StudentSpec
 from qdllm.predictor import Predictor
-from qdllm.specs import CircuitSpec, EncoderSpec, StudentSpec, TaskSpec
-from qdllm.student import circuit_core, parameter_count
+from qdllm.specs import CircuitSpec, EncoderSpec, TaskSpec
 from qdllm.texts import data
 
 TEXTS = 64
@@ -30,9 +29,9 @@ SPEC = StudentSpec(
 
 def student() -> Predictor:
     """A student with random parameters: a trained one answers as fast."""
-    core, features = circuit_core(SPEC.circuit, SPEC.angles), 768
+    features = 768
     parameters_P = np.random.default_rng(0).normal(
-        size=parameter_count(core, features, len(CLASSES))
+        size=FAMILY.parameters(SPEC, features, len(CLASSES))
     )
     with tempfile.TemporaryDirectory() as folder:
         saved.save(Path(folder), SPEC, CLASSES, features, parameters_P.astype(np.float32))
@@ -53,7 +52,7 @@ def measure(serve: Predictor, words: int) -> dict[str, Timing]:
         {
             "all": lambda: serve(texts),
             "encoder": lambda: serve.encoder(texts),
-            "student": lambda: predict(serve.student, features_NH),
+            "student": lambda: serve.model.predict(features_NH),
             "one": lambda: serve(texts[:1]),
         }
     )

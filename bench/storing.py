@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.tracked import trial
-from jobs.fingerprints import STUDENTS
 from jobs.inputs import gather
 from jobs.store import Store
 from jobs.store.record import read as parsed
 from jobs.store.record import write
 from orchestrator.plan import Trial
-from qdllm.specs import StudentSpec, TaskSpec
+from qdllm.families.quantum import FAMILY, StudentSpec
+from qdllm.specs import TaskSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
 NAME = "0123456789abcdef"
 """The fingerprint of everything that is made up here."""
+MADE_FROM = {"features": NAME, "soft_labels": NAME}
 TEXT = "text number {} of a made-up task, as long as a short message or the title of a paper is"
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Where Linux tells a process its highest memory, and where it is told to forget it."""
@@ -88,16 +89,16 @@ def _read(file: Path) -> Cost:
 
 def _gather(uri: str, file: Path) -> Cost:
     texts = dataset(file)
-    return _cost(lambda: gather(Store(uri), NAME, NAME, texts))
+    return _cost(lambda: gather(Store(uri), MADE_FROM, texts))
 
 
 def _records(count: int) -> Cost:
     texts = [write(trial(number)[0].record) for number in range(count)]
 
     def held() -> list[Trial]:
-        found = [parsed(text, "store", STUDENTS, f"{n:016x}") for n, text in enumerate(texts)]
+        found = [parsed(text, "store", FAMILY.kind, f"{n:016x}") for n, text in enumerate(texts)]
         return [
-            Trial(STUDENTS, one.fingerprint, StudentSpec.parse(one.spec), one.made_from, True)
+            Trial(FAMILY.kind, one.fingerprint, StudentSpec.parse(one.spec), one.made_from, True)
             for one in found
         ]
 

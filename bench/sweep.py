@@ -22,11 +22,12 @@ from rich.table import Table
 from bench.clocks import Recording
 from bench.planning import Seconds, arguments, command, planning
 from bench.timeline import Timeline
-from jobs.fingerprints import STUDENTS
+from jobs.kinds.features import FEATURES
 from jobs.store import Store
 from orchestrator import grid
 from orchestrator.grid import Grid
 from orchestrator.plan import Job, plan
+from qdllm.families.quantum import FAMILY
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
@@ -108,21 +109,22 @@ def warm(home: Path, definition: Grid) -> None:
     planned = plan(specs, dataset, store)
     known_NC = np.eye(len(dataset.classes))[dataset.labels_N]
     features_NH = np.random.default_rng(0).normal(size=(len(known_NC), WIDTH))
-    for encoder in planned.features:
-        summary = {"width": WIDTH, "texts": len(known_NC)}
-        _publish(store, encoder, dataset, features_NH, summary)
-    for teacher in planned.teachers:
-        summary = {"accuracy": {"validation": 1.0, "test": 1.0}, "parameters": 0}
-        _publish(store, teacher, dataset, 4 * known_NC, summary)
+    for source in planned.sources:
+        if source.kind == FEATURES.name:
+            summary = {"width": WIDTH, "texts": len(known_NC)}
+            _publish(store, source, dataset, features_NH, summary)
+        else:
+            metrics = {"val.accuracy": 1.0, "test.accuracy": 1.0}
+            _publish(store, source, dataset, 4 * known_NC, {"metrics": metrics, "parameters": 0})
 
 
 def traced(home: Path, definition: Grid) -> tuple[Recording, Timeline]:
     """Run the command on a grid: what the clocks recorded, and when each trial ran."""
     file, store = home / f"{definition.name}.json", Store(str(home / "store"))
-    before = store.fingerprints(STUDENTS)
+    before = store.fingerprints(FAMILY.kind)
     command("bench.traced", str(file), *arguments(home, definition))
     found = Recording(file)
-    names = store.fingerprints(STUDENTS) - before
+    names = store.fingerprints(FAMILY.kind) - before
     return found, Timeline.read(store, names, found.spans, min(CORES, len(names)))
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from bench.clocks import Span
-from jobs.fingerprints import STUDENTS
 from jobs.store import RECORD, Store
+from qdllm.families.quantum import FAMILY
 
 
 class Trial(NamedTuple):
@@ -39,13 +39,13 @@ class Timeline:
         ends = {span.trial: span for span in spans if span.name == "ended"}
         trials = []
         for name in names:
-            record, end = store.record(STUDENTS, name), ends[name]
+            record, end = store.record(FAMILY.kind, name), ends[name]
             assert record is not None, "it has been listed"
             trials.append(
                 Trial(
                     record.created - record.seconds,
                     record.created,
-                    written[f"{STUDENTS}/{name}/{RECORD}"],
+                    written[f"{FAMILY.kind}/{name}/{RECORD}"],
                     end.began,
                     end.ended,
                 )

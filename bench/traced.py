@@ -1,7 +1,7 @@
 """`python -m bench.traced FILE ARGUMENTS`: the sweep command, with clocks around its steps.
 
-Runs `orchestrator.sweep` until its trials have ended and MLflow has been told of all of them. FILE
-gets what `bench.clocks` recorded.
+Runs `orchestrator.sweep` until its trials have ended and MLflow has been told of all of them; the
+references beside them are left out. FILE gets what `bench.clocks` recorded.
 """
 
 import sys
@@ -15,7 +15,7 @@ import psutil
 
 from bench.clocks import Clocks, Span
 from orchestrator import cluster, sweep
-from orchestrator.steps import inputs, trials
+from orchestrator.steps import preparation, trials
 
 
 def main() -> None:
@@ -23,13 +23,13 @@ def main() -> None:
     clocks = Clocks()
     clocks.spans.append(Span("imports", psutil.Process().create_time(), time.time()))
     for owner, attribute, name in (
-        (sweep, "plan", "plan"),
-        (inputs, "open_tracker", "open"),
-        (trials, "_runner", "gather"),
-        (trials.Ended, "ended", "ended"),
+        (preparation, "plan", "plan"),
+        (sweep, "open_tracker", "open"),
+        (trials, "_group", "gather"),
+        (trials.Endings, "ended", "ended"),
     ):
         clocks.around(owner, attribute, name)
-    connect, train = cluster.connect, trials.train
+    connect = cluster.connect
 
     @contextmanager
     def connected(*arguments: Any) -> Iterator[Any]:
@@ -40,12 +40,12 @@ def main() -> None:
 
     def trained(this: Any, tracker: Any, lacking: Any) -> None:
         with clocks.span("students"):
-            train(this, tracker, lacking)
+            trials._list(this, tracker, lacking, this.plan.sweep)
         with clocks.span("writer"):
             tracker.wait()
         sys.exit()
 
-    cluster.connect, trials.train = connected, trained
+    cluster.connect, sweep.train = connected, trained
     try:
         sys.exit(sweep.main(arguments))
     finally:

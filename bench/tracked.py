@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
-from jobs.fingerprints import STUDENTS
 from jobs.store.record import DataFile, Record
 from orchestrator.plan import Trial
 from orchestrator.plan.ranking import Result
 from orchestrator.tracking import CURVES, ENVIRONMENT
-from qdllm.specs import SCHEMA, StudentSpec
+from qdllm.families.quantum import FAMILY, StudentSpec
+from qdllm.specs import SCHEMA
 
 FILE, EXPERIMENT, SWEEP = "mlflow.db", "scale", "5" * 16
 MEASURES = ("accuracy", "precision", "recall", "f1", "agreement", "calibration_error")
@@ -131,7 +131,7 @@ def trial(number: int) -> tuple[Result, dict[str, np.ndarray]]:
     metrics |= {f"test.{name}": generator.random(shape[0]).tolist() for name in MEASURES}
     record = Record(
         schema_version=SCHEMA,
-        kind=STUDENTS,
+        kind=FAMILY.kind,
         fingerprint=f"{number:016x}",
         spec=spec.model_dump(mode="json"),
         made_from={"features": "f" * 16, "soft_labels": "5" * 16},
@@ -146,7 +146,7 @@ def trial(number: int) -> tuple[Result, dict[str, np.ndarray]]:
         seconds=1.5,
         versions={},
     )
-    held = Trial(STUDENTS, record.fingerprint, spec, dict(record.made_from), True)
+    held = Trial(FAMILY.kind, record.fingerprint, spec, dict(record.made_from), True)
     return Result(held, record), {name: curves[name] for name in CURVES}
 
 

@@ -7,7 +7,7 @@ import torch
 
 import qdllm
 from bench.measure import alternate
-from qdllm.fit import Examples, fit
+from qdllm.fit import Examples, Row, fit
 from qdllm.specs import FitSpec, LossSpec
 from qdllm.student import Student, circuit_core
 
@@ -50,20 +50,10 @@ def epoch_seconds(
 
     seeds = range(students)
     student = Student(circuit_core(circuit, "raw"), FEATURES, classes, seeds)
-    spec = FitSpec(epochs=1, batch_size=batch)
-    alpha, lr = torch.full((students,), 0.9), torch.full((students,), spec.lr)
+    rows = [Row(seed, LossSpec(), FitSpec(epochs=1, batch_size=batch)) for seed in seeds]
     training, validation = split(examples), split(batch)
     began = time.process_time()
-    fit(
-        student,
-        training,
-        validation,
-        alpha_S=alpha,
-        lr_S=lr,
-        loss=LossSpec(),
-        spec=spec,
-        seeds=seeds,
-    )
+    fit(student, training, validation, rows)
     return time.process_time() - began
 
 

@@ -14,10 +14,14 @@ from qdllm.specs import Spec
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase, how much of it is done, how much there is, and a note."""
 
-Job = TypeVar("Job", bound=Spec)
+Request = TypeVar("Request", bound=Spec)
 
 
-def main(job: type[Job], run: Callable[[Job, Progress], str]) -> int:
+def silent(phase: str, done: int, total: int, note: str) -> None:
+    """Progress that nobody follows."""
+
+
+def main(request: type[Request], run: Callable[[Request, Progress], str]) -> int:
     """Run the job that the file named on the command line describes, and print its fingerprint.
 
     Returns the exit status: 0, 2 for a file or setting that cannot be used, 1 for a job that
@@ -26,10 +30,10 @@ def main(job: type[Job], run: Callable[[Job, Progress], str]) -> int:
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=run.__doc__)
     parser.add_argument(
-        "spec", metavar="SPEC", type=Path, help=f"JSON file with {', '.join(job.model_fields)}"
+        "spec", metavar="SPEC", type=Path, help=f"JSON file with {', '.join(request.model_fields)}"
     )
     try:
-        print(run(read(job, parser.parse_args().spec), _lines()))
+        print(run(read(request, parser.parse_args().spec), _lines()))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -39,15 +43,17 @@ def main(job: type[Job], run: Callable[[Job, Progress], str]) -> int:
     return 0
 
 
-def read(job: type[Job], path: Path) -> Job:
-    """The job in a JSON file. Raises ConfigError if the file or a key of it cannot be used."""
+def read(request: type[Request], path: Path) -> Request:
+    """The request in a JSON file. Raises ConfigError if the file or a key of it cannot be used."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {str(path)!r} as JSON: {error}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{path} must hold one JSON object with {', '.join(job.model_fields)}")
-    return job.parse(data)
+        raise ConfigError(
+            f"{path} must hold one JSON object with {', '.join(request.model_fields)}"
+        )
+    return request.parse(data)
 
 
 def _lines(every: float = 5.0) -> Progress:

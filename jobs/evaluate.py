@@ -5,26 +5,27 @@ import time
 
 import torch
 
-from jobs import fingerprints
-from jobs.command import Progress, main
+from jobs.command import Progress, main, silent
+from jobs.inputs import gather
+from jobs.kinds import Job
+from jobs.kinds.evaluations import EVALUATIONS
 from jobs.store import Store
-from jobs.student import KIND as STUDENTS
-from jobs.student import examples, gather
+from jobs.trial import examples
 from qdllm import mindquantum
 from qdllm.engine.statevector import expectations as engine
+from qdllm.families.quantum import FAMILY, StudentSpec
 from qdllm.metrics import classification
-from qdllm.specs import EvaluationSpec, Spec, StudentSpec
+from qdllm.specs import EvaluationSpec, Spec
 from qdllm.student import restore
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
-KIND = fingerprints.EVALUATIONS
 SIMULATORS = {"engine": engine, "mindquantum": mindquantum.expectations}
 CHUNK = 64
 """Examples between two reports of progress."""
 
 
-class EvaluationJob(Spec):
+class EvaluationRequest(Spec):
     """What `python -m jobs.evaluate` reads: the fingerprint of a student in the store."""
 
     evaluation: EvaluationSpec = EvaluationSpec()
@@ -33,30 +34,26 @@ class EvaluationJob(Spec):
 
 
 def run(
-    evaluation: EvaluationSpec,
-    student: str,
-    dataset: Dataset,
-    store: Store,
-    progress: Progress | None = None,
-) -> str:
+    job: Job[EvaluationSpec], dataset: Dataset, store: Store, progress: Progress = silent
+) -> None:
     """Publish test accuracy per seed under the backend, and the largest difference of any ⟨Z⟩ from
-    the engine's, unless the store has them. Returns their fingerprint.
+    the engine's, unless the store has them.
 
     `dataset`: the texts that the student was trained on. Raises StoreError if there is no such
     student, or if its features and soft labels are of other texts.
     """
-    key = fingerprints.of_evaluation(evaluation, student)
-    if store.has(KIND, key):
-        return key
+    if store.has(EVALUATIONS.name, job.fingerprint):
+        return
     began = time.perf_counter()
-    record, tensors = store.load(STUDENTS, student)
+    record, tensors = store.load(FAMILY.kind, job.made_from["student"])
     spec = StudentSpec.parse(record.spec)
-    test = examples(gather(store, **record.made_from, dataset=dataset), "test")
+    test = examples(gather(store, record.made_from, dataset), "test")
     parameters_SP = torch.from_numpy(tensors["parameters"])
+    assert test.logits_NC is not None, "a student is made from soft labels"
     features, classes = test.features_NH.shape[1], test.logits_NC.shape[1]
     simulated, reference = (
-        restore(spec, features, classes, parameters_SP, SIMULATORS[backend])
-        for backend in (evaluation.backend, "engine")
+        restore(spec.circuit, spec.angles, features, classes, parameters_SP, SIMULATORS[backend])
+        for backend in (job.spec.backend, "engine")
     )
     parts, difference, total = [], 0.0, len(test.labels_N)
     with torch.no_grad():
@@ -64,33 +61,33 @@ def run(
             parts.append(simulated.expectations(chunk_NH))
             apart = (parts[-1] - reference.expectations(chunk_NH)).abs().max()
             difference = max(difference, float(apart))
-            if progress:
-                done = sum(part.shape[1] for part in parts)
-                progress(KIND, done, total, evaluation.backend)
+            done = sum(part.shape[1] for part in parts)
+            progress(EVALUATIONS.name, done, total, job.spec.backend)
         logits_SNC = simulated.classify(torch.cat(parts, dim=1))
     measured = classification(logits_SNC, test.labels_N, test.logits_NC)
     store.publish(
-        KIND,
-        key,
+        EVALUATIONS.name,
+        job.fingerprint,
         tensors={"test.logits": logits_SNC.numpy()},
-        spec=evaluation.model_dump(mode="json"),
-        made_from={"student": student},
+        spec=job.spec.model_dump(mode="json"),
+        made_from=job.made_from,
         summary={
             "metrics": {f"test.{metric}": values.tolist() for metric, values in measured.items()},
             "largest_difference": difference,
         },
         seconds=time.perf_counter() - began,
     )
-    return key
 
 
-def _run(job: EvaluationJob, progress: Progress) -> str:
+def _run(request: EvaluationRequest, progress: Progress) -> str:
     """Measure a stored student on the test split again, with another simulator."""
-    store = Store(job.store)
-    record, _ = store.load(STUDENTS, job.student)
+    store = Store(request.store)
+    record, _ = store.load(FAMILY.kind, request.student)
     dataset = data.load(StudentSpec.parse(record.spec).task)
-    return run(job.evaluation, job.student, dataset, store, progress)
+    job = Job.of(EVALUATIONS.name, request.evaluation, {"student": request.student})
+    run(job, dataset, store, progress)
+    return job.fingerprint
 
 
 if __name__ == "__main__":
-    sys.exit(main(EvaluationJob, _run))
+    sys.exit(main(EvaluationRequest, _run))

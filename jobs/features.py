@@ -5,19 +5,19 @@ import time
 
 import torch
 
-from jobs import fingerprints
-from jobs.command import Progress, main
+from jobs import kinds
+from jobs.command import Progress, main, silent
+from jobs.kinds import Job
+from jobs.kinds.features import FEATURES
 from jobs.store import Store
 from qdllm.encoder import Encoder
-from qdllm.models import resolve
+from qdllm.models import pinned
 from qdllm.specs import EncoderSpec, Spec, TaskSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
-KIND = fingerprints.FEATURES
 
-
-class FeaturesJob(Spec):
+class FeaturesRequest(Spec):
     """What `python -m jobs.features` reads."""
 
     task: TaskSpec = TaskSpec()
@@ -25,44 +25,39 @@ class FeaturesJob(Spec):
     store: str
 
 
-def run(
-    task: TaskSpec,
-    encoder: EncoderSpec,
-    store: Store,
-    dataset: Dataset,
-    progress: Progress | None = None,
-) -> str:
+def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progress = silent) -> None:
     """Publish `features_NH` of train, validation and test, unless the store has them.
 
     `dataset`: the task's texts, whose files need not lie on this machine.
-    Returns their fingerprint. Raises ConfigError for a model that cannot be used.
+    Raises ConfigError for a model that cannot be used.
     """
-    task_key = fingerprints.of_task(task, dataset.digest)
-    key = fingerprints.of_features(encoder, task_key)
-    if store.record(KIND, key):
-        return key
+    if store.has(FEATURES.name, job.fingerprint):
+        return
     started = time.perf_counter()
-    encode = Encoder(encoder, "cuda" if torch.cuda.is_available() else "cpu")
+    model = pinned(job.spec.model, job.spec.weights, job.made_from["model"])
+    spec = job.spec.model_copy(update={"model": model})
+    encode = Encoder(spec, "cuda" if torch.cuda.is_available() else "cpu")
     features_NH = encode(
-        dataset.texts,
-        progress=progress and (lambda done, total: progress("features", done, total, "")),
+        dataset.texts, progress=lambda done, total: progress("features", done, total, "")
     )
     store.publish(
-        KIND,
-        key,
+        FEATURES.name,
+        job.fingerprint,
         tensors=dataset.by_split(features_NH),
-        spec=encoder.model_dump(mode="json"),
-        made_from={"task": task_key, "model": resolve(encoder.model, encoder.weights).digest},
+        spec=job.spec.model_dump(mode="json"),
+        made_from=job.made_from,
         summary={"width": encode.width, "rows": dataset.rows, "texts": len(dataset.texts)},
         seconds=time.perf_counter() - started,
     )
-    return key
 
 
-def _run(job: FeaturesJob, progress: Progress) -> str:
+def _run(request: FeaturesRequest, progress: Progress) -> str:
     """Encode every split of a task with the frozen text encoder, and publish the features."""
-    return run(job.task, job.encoder, Store(job.store), data.load(job.task), progress)
+    dataset = data.load(request.task)
+    job = kinds.named(FEATURES.name, request.encoder, request.task, dataset.digest)
+    run(job, dataset, Store(request.store), progress)
+    return job.fingerprint
 
 
 if __name__ == "__main__":
-    sys.exit(main(FeaturesJob, _run))
+    sys.exit(main(FeaturesRequest, _run))

@@ -4,33 +4,29 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jobs.fingerprints import FEATURES, SOFT_LABELS
+from jobs import kinds
 from jobs.store import Record, Store
 from qdllm.errors import StoreError
 from qdllm.texts.data import SPLITS, Dataset
 
 
-def gather(
-    store: Store, features: str, soft_labels: str, dataset: Dataset
-) -> dict[str, np.ndarray]:
-    """Everything a trial reads, as `<split>.features`, `.logits` and `.labels`.
+def gather(store: Store, made_from: Mapping[str, str], dataset: Dataset) -> dict[str, np.ndarray]:
+    """Everything a trial reads, as `<split>.labels`, `.features`, `.logits` and so on.
 
-    `features` and `soft_labels` are fingerprints. Raises StoreError if one is missing or damaged,
+    `made_from`: fingerprints of results by role. Raises StoreError if one is missing or damaged,
     or does not belong to these texts, in their order and splits.
     """
-    arrays: dict[str, np.ndarray] = {}
-    sources = {"features": (FEATURES, features), "logits": (SOFT_LABELS, soft_labels)}
-    for name, source in sources.items():
-        record, tensors = store.load(*source)
+    arrays = {f"{split}.labels": getattr(dataset, split).labels_N for split in SPLITS}
+    for role, fingerprint in made_from.items():
+        kind = kinds.by_role(role)
+        record, tensors = store.load(kind.name, fingerprint)
         if problem := _misfit(record, tensors, dataset):
-            result = f"{store.uri}/{'/'.join(source)}"
+            result = f"{store.uri}/{kind.name}/{fingerprint}"
             raise StoreError(
                 f"{result} {problem}; delete {result}/record.json and run the same command again "
                 "to compute it anew"
             )
-        arrays |= {f"{split}.{name}": tensors[split] for split in SPLITS}
-    for split in SPLITS:
-        arrays[f"{split}.labels"] = getattr(dataset, split).labels_N
+        arrays |= {f"{split}.{kind.tensor}": tensors[split] for split in SPLITS}
     return arrays
 
 

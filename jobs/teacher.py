@@ -17,23 +17,24 @@ import numpy as np
 import torch
 from torch import distributed
 
-from jobs import fingerprints
+from jobs import kinds
 from jobs.command import Progress, main
 from jobs.fine_tune import Course, Report, accuracy, device, fine_tune, sharded_logits
+from jobs.kinds import Job
+from jobs.kinds.teachers import ADAPTERS, SHORT, SOFT_LABELS
 from jobs.store import Store
 from qdllm import teacher
 from qdllm.errors import ConfigError, TeacherError
-from qdllm.models import resolve
+from qdllm.models import pinned, resolve
 from qdllm.specs import Spec, TaskSpec, TeacherSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
-KIND = fingerprints.SOFT_LABELS
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 """How far logits of the reloaded teacher may be from the live one's, absolute plus relative."""
 
 
-class TeacherJob(Spec):
+class TeacherRequest(Spec):
     """What `python -m jobs.teacher` reads."""
 
     task: TaskSpec = TaskSpec()
@@ -42,30 +43,29 @@ class TeacherJob(Spec):
 
 
 def run(
-    task: TaskSpec,
-    spec: TeacherSpec,
-    store: Store,
+    job: Job[TeacherSpec],
     dataset: Dataset,
+    store: Store,
     progress: Progress | None = None,
-) -> str:
+    resume: Path | None = None,
+    report: Report | None = None,
+) -> None:
     """Fine-tune in this process and publish the soft labels, unless the store has them.
 
-    `dataset`: the task's texts, whose files need not lie on this machine.
-    Returns their fingerprint. Raises ConfigError for a model that cannot be used,
-    TeacherError if training diverges or the reloaded teacher differs from the live one.
+    `dataset`: the task's texts, whose files need not lie on this machine. `resume` and `report`:
+    as `fine_tune` takes them. Raises ConfigError for a model that cannot be used, TeacherError if
+    training diverges or the reloaded teacher differs from the live one.
     """
-    key = fingerprints.of_soft_labels(spec, fingerprints.of_task(task, dataset.digest))
-    if not store.record(KIND, key):
+    if not store.has(SOFT_LABELS.name, job.fingerprint):
         _join_group()
-        _teach(task, spec, dataset, store, progress)
-    return key
+        _teach(job, dataset, store, progress, resume, report)
 
 
 def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
     """What each worker of Ray Train runs.
 
-    `config`: `task` and `teacher` as plain data, `store` an address, `dataset` the task's texts as
-    an object in Ray's store, and `progress` a `ray.util.queue.Queue` that takes (phase, done,
+    `config`: `job` as text, `store` an address, `dataset` the task's texts as an object in Ray's
+    store, and `progress` a `ray.util.queue.Queue` that takes (phase, done,
     total, note), or None.
     Goes on from the last checkpoint where Ray restarts it. What would go wrong again if it were
     started again is returned; only what may not is raised, for Ray to try once more.
@@ -83,8 +83,7 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
         before, warned = warned, warned or ray.train.get_preemption_info() is not None
         return warned and not before
 
-    task, spec = TaskSpec.parse(config["task"]), TeacherSpec.parse(config["teacher"])
-    queue, store = config["progress"], Store(config["store"])
+    job, queue, store = kinds.read(config["job"]), config["progress"], Store(config["store"])
     # Not `queue and …`: an empty queue is false.
     progress = None if queue is None else lambda *event: queue.put(event)
     checkpoint = ray.train.get_checkpoint()
@@ -93,15 +92,14 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
         resume = Path(folder) if folder else None
         try:
             dataset = ray.get(config["dataset"])
-            _teach(task, spec, dataset, store, progress, resume, report, leaving)
+            _teach(job, dataset, store, progress, resume, report, leaving)
         except (ConfigError, TeacherError) as error:
             return error
     return None
 
 
 def _teach(
-    task: TaskSpec,
-    spec: TeacherSpec,
+    job: Job[TeacherSpec],
     dataset: Dataset,
     store: Store,
     progress: Progress | None,
@@ -110,7 +108,7 @@ def _teach(
     leaving: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fine-tune, reload from what was saved, compare, publish; runs on every worker."""
-    tell = _sparse(progress)
+    tell, spec = _sparse(progress), _as_planned(job)
     course = fine_tune(spec, dataset, tell, resume, report, leaving)
     started = time.perf_counter()
     tokenizer, model = teacher.reload(spec, len(dataset.classes), course.adapter)
@@ -122,11 +120,18 @@ def _teach(
         lambda done, total: tell("soft labels", done, total, "on each worker"),
     )
     splits = dataset.by_split(logits_NC)
-    _compare(splits["validation"], course.validation_NC, spec)
+    _compare(splits["validation"], course.validation_NC, job.spec)
     if distributed.get_rank() == 0:
         seconds = course.seconds + time.perf_counter() - started
-        commit = getattr(model.transformer.config, "_commit_hash", None)
-        _publish(task, spec, dataset, store, course, splits, seconds, commit)
+        commit = resolve(spec.model, spec.weights).revision
+        _publish(job, dataset, store, course, splits, seconds, commit)
+
+
+def _as_planned(job: Job[TeacherSpec]) -> TeacherSpec:
+    """The spec with a name for the very model that the job's fingerprint was made with."""
+    spec = job.spec
+    name = pinned(spec.model, spec.weights, job.made_from["model"])
+    return spec.model_copy(update={"model": name})
 
 
 def _compare(reloaded_NC: np.ndarray, live_NC: np.ndarray, spec: TeacherSpec) -> None:
@@ -140,8 +145,7 @@ def _compare(reloaded_NC: np.ndarray, live_NC: np.ndarray, spec: TeacherSpec) ->
 
 
 def _publish(
-    task: TaskSpec,
-    spec: TeacherSpec,
+    job: Job[TeacherSpec],
     dataset: Dataset,
     store: Store,
     course: Course,
@@ -150,16 +154,15 @@ def _publish(
     commit: str | None,
 ) -> None:
     """The adapter under a key made of its content, then the soft labels, which name it."""
-    task_key = fingerprints.of_task(task, dataset.digest)
-    plain, model = spec.model_dump(mode="json"), resolve(spec.model, spec.weights).digest
+    plain = job.spec.model_dump(mode="json")
     adapter = {name: value.float().numpy() for name, value in course.adapter.items()}
     digest = sha256()
     for name in sorted(adapter):
         digest.update(name.encode() + adapter[name].tobytes())
     adapter_key = digest.hexdigest()[:16]
     summary = {
-        "accuracy": {
-            name: accuracy(logits_NC, getattr(dataset, name).labels_N)
+        "metrics": {
+            f"{SHORT[name]}.accuracy": accuracy(logits_NC, getattr(dataset, name).labels_N)
             for name, logits_NC in splits.items()
         },
         "best_epoch": 1 + [point["val.accuracy"] for point in course.curve].index(course.best),
@@ -170,22 +173,21 @@ def _publish(
         "rows": dataset.rows,
         "workers": distributed.get_world_size(),
     }
-    made_from = {"task": task_key, "model": model}
     store.publish(
-        fingerprints.ADAPTERS,
+        ADAPTERS.name,
         adapter_key,
         tensors=adapter,
         spec=plain,
-        made_from=made_from,
+        made_from=job.made_from,
         summary=summary,
         seconds=course.seconds,
     )
     store.publish(
-        KIND,
-        fingerprints.of_soft_labels(spec, task_key),
+        SOFT_LABELS.name,
+        job.fingerprint,
         tensors=splits,
         spec=plain,
-        made_from=made_from | {"adapter": adapter_key},
+        made_from={**job.made_from, "adapter": adapter_key},
         summary=summary,
         seconds=seconds,
     )
@@ -217,10 +219,13 @@ def _sparse(progress: Progress | None, every: float = 0.5) -> Progress:
     return tell
 
 
-def _run(job: TeacherJob, progress: Progress) -> str:
+def _run(request: TeacherRequest, progress: Progress) -> str:
     """Fine-tune a teacher with LoRA under DeepSpeed, and publish its soft labels."""
-    return run(job.task, job.teacher, Store(job.store), data.load(job.task), progress)
+    dataset = data.load(request.task)
+    job = kinds.named(SOFT_LABELS.name, request.teacher, request.task, dataset.digest)
+    run(job, dataset, Store(request.store), progress)
+    return job.fingerprint
 
 
 if __name__ == "__main__":
-    sys.exit(main(TeacherJob, _run))
+    sys.exit(main(TeacherRequest, _run))

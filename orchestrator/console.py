@@ -15,7 +15,6 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     TextColumn,
-    TimeRemainingColumn,
 )
 
 from qdllm.errors import ConfigError
@@ -23,6 +22,8 @@ from qdllm.errors import ConfigError
 PLAIN_WIDTH = 130
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one phase where the output is a file or a pipe."""
+TELLING = 0.1
+"""The share of a phase whose pace tells how long the rest will take."""
 
 
 class Terminal:
@@ -32,9 +33,13 @@ class Terminal:
     them from C++; so the descriptors themselves are redirected, and restored at the end.
     """
 
-    def __init__(self, log: Path | None) -> None:
-        """Send what others write to `log`; without one, nothing is redirected."""
-        self.log = log
+    def __init__(self, log: Path | None, shared: bool = False) -> None:
+        """Send what others write to `log`; without one, nothing is redirected.
+
+        `shared`: a debugger may speak with the user too. So lines are plain, and standard output
+        stays the user's.
+        """
+        self.log, self.shared = log, shared
         self.status: Callable[[], str] = lambda: ""
         """What every phase tells beside its own progress."""
 
@@ -55,7 +60,8 @@ class Terminal:
         self.console = Console(file=self._stream, width=None if interactive else PLAIN_WIDTH)
         if self.log:
             with self.log.open("ab") as log:
-                os.dup2(log.fileno(), 1)
+                if not self.shared:
+                    os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
         return self
 
@@ -89,14 +95,12 @@ class Terminal:
     def phase(self, name: str, total: float | None = None) -> Iterator["Phase"]:
         """A live line with an estimate of the time left; plain lines where there is no terminal."""
         phase = Phase(name, total)
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.shared:
             columns = (
                 SpinnerColumn(),
                 TextColumn("{task.description:<12}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TextColumn("left"),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             # By default rich would show on the terminal what others print: that is the log's.
@@ -112,7 +116,7 @@ class Terminal:
                     task,
                     completed=phase.done,
                     total=phase.total or 1,
-                    note=f"{phase.note}  {self.status()}".strip(),
+                    note=f"{phase.left()}  {phase.note}  {self.status()}".strip(),
                 )
                 yield phase
         else:
@@ -134,8 +138,9 @@ class Phase:
 
     def __init__(self, name: str, total: float | None) -> None:
         self.name, self.total, self.done, self.note = name, total, 0.0, ""
-        self.began = self._part_began = time.monotonic()
-        self._part_done = 0.0
+        self.began = time.monotonic()
+        self._paced: tuple[float, float] | None = None
+        """What was done when the first of it was, and when that was."""
         self.draw: Callable[[], None] = lambda: None
 
     def update(self, done: float, total: float | None = None, note: str | None = None) -> None:
@@ -144,19 +149,32 @@ class Phase:
         Another total is another part of the phase, and the time left is reckoned from there.
         """
         if total is not None and total != self.total:
-            self.total, self._part_began, self._part_done = total, time.monotonic(), done
+            self.total, self._paced = total, None
         self.done = done
+        if done and self._paced is None:
+            self._paced = done, time.monotonic()
         self.note = self.note if note is None else note
         self.draw()
 
     def line(self) -> str:
-        """One line for a log, with an estimate of the time left."""
-        achieved = self.done - self._part_done
-        if not (self.total and achieved > 0):
+        """One line for a log."""
+        if not (self.total and self.done):
             return f"{self.name:<12} {self.note}".rstrip()
-        elapsed = time.monotonic() - self._part_began
-        left = duration(elapsed * (self.total - self.done) / achieved)
-        return f"{self.name:<12} {self.done:g}/{self.total:g}, about {left} left  {self.note}"
+        done = ", ".join(filter(None, (f"{self.done:g}/{self.total:g}", self.left())))
+        return f"{self.name:<12} {done}  {self.note}"
+
+    def left(self) -> str:
+        """About how long the rest will take; nothing while that would mean nothing.
+
+        Reckoned from the first thing on that was done, which waits for imports and compilers, and
+        told when there is a tenth of the whole beside it.
+        """
+        first, since = self._paced or (0.0, 0.0)
+        achieved = self.done - first
+        if not self.total or achieved < TELLING * self.total or self.done >= self.total:
+            return ""
+        pace = (time.monotonic() - since) / achieved
+        return f"about {duration(pace * (self.total - self.done))} left"
 
     def summary(self) -> str:
         """The line that stays when the phase is over."""

@@ -42,6 +42,11 @@ def doctor(locations: options.Locations) -> int:
     """Check everything and show it. Returns 0, or 1 where a check failed."""
     from orchestrator import cluster, tracking
 
+    if locations.ray == "none":
+        raise ConfigError(
+            "--address none is a sweep in one process, which has no nodes to examine; leave it "
+            "out, or give a cluster's address"
+        )
     tracking.address(locations.tracking)
     log = locations.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S-doctor.log")
     with Terminal(log) as terminal:

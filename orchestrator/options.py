@@ -16,7 +16,7 @@ class Locations(NamedTuple):
     tracking: str
     """MLflow's address."""
     ray: str
-    """A cluster's address, or `local` for a Ray of the command's own."""
+    """A cluster's address, `local` for a Ray of the command's own, or `none`."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="a Ray cluster to run on, or 'auto' on one of its nodes (default: $RAY_ADDRESS, or a "
-        "Ray of its own on this machine)",
+        help="a Ray cluster to run on, or 'auto' on one of its nodes; or 'none', all in this one "
+        "process, for a debugger (default: $RAY_ADDRESS, or a Ray of its own on this machine)",
     )
 
 

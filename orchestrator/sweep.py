@@ -1,22 +1,27 @@
 """`python -m orchestrator.sweep`: teacher, soft labels, students, champion, in one command."""
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
 
-from orchestrator import cluster, grid, options
-from orchestrator.console import Terminal
-from orchestrator.plan import forecast, plan
-from orchestrator.report import findings, tables
-from orchestrator.steps import inputs
+from orchestrator import grid, options
+from orchestrator.report.findings import publish_sweep
+from orchestrator.steps import (
+    GO_ON,
+    Session,
+    Sweep,
+    check_workers,
+    conclude,
+    lock,
+    make_sources,
+    open_tracker,
+    prepare,
+    train,
+)
 from qdllm.errors import ConfigError, QdllmError
 from qdllm.models import KNOWN
-
-GO_ON = "run the same command again to go on from here"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,11 +86,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sweep(chosen: argparse.Namespace) -> int:
-    """Read the grid, name every result of each task, and walk through the tasks one by one.
+    """Run what the command line asks for. Returns 0, or 1 if a trial failed.
 
-    Returns 0, or 1 if a trial failed. What takes seconds to import is imported where it is needed.
+    1. Read the grid, and say what its tasks and their trials are.
+    2. Name every result of each task, and show what is held and what would run.
+    3. Unless that is all that was asked for, walk through the tasks one by one.
     """
     began = time.monotonic()
+    definition = read_grid(chosen)
+    tasks = grid.by_task(grid.specs(definition))
+    with Session(options.read(chosen), quiet=chosen.dry_run) as session:
+        sweeps = [prepare(session, definition, *task) for task in tasks.items()]
+        if chosen.dry_run:
+            return 0
+        with session.interruptible():
+            return max(walk(this, began) for this in sweeps)
+
+
+def read_grid(chosen: argparse.Namespace) -> grid.Grid:
+    """The grid that the command line names, with all that it changes of it."""
     definition = grid.override(grid.load(chosen.grid), chosen.set)
     if chosen.trials is not None:
         if definition.search is None:
@@ -94,82 +113,28 @@ def sweep(chosen: argparse.Namespace) -> int:
                 "are those of its axes; leave --trials out, or use a grid with a search"
             )
         definition = grid.override(definition, [f"search.trials={chosen.trials}"])
-    definition = grid.on(definition, chosen.task, chosen.data, chosen.teacher)
-    tasks = grid.by_task(grid.specs(definition))
-    places = options.read(chosen)
-    store = places.store
-    with ExitStack() as stack:
-        log = places.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
-        terminal = stack.enter_context(Terminal(None if chosen.dry_run else log))
-
-        def lost(what: str) -> None:
-            # Nothing can be put away without Ray: its client would block, and end the process.
-            terminal.leave(1, f"error: {what} is gone; {GO_ON}")
-
-        @cache
-        def connect() -> None:
-            terminal.status = stack.enter_context(cluster.connect(places.ray, lost))
-
-        place, cpus = cluster.place(places.ray)
-        sweeps = []
-        for task, specs in tasks.items():
-            dataset = inputs.load_texts(task, terminal)
-            planned = plan(specs, dataset, store, definition.search, definition.scheduler)
-            needs = forecast.needs(definition, planned, store, len(dataset.texts), cpus)
-            sweeps.append(
-                inputs.Sweep(
-                    definition=definition,
-                    dataset=dataset,
-                    store=store,
-                    plan=planned,
-                    missing=sum(need.missing for need in needs),
-                    home=places.home,
-                    tracking=places.tracking,
-                    ray=places.ray,
-                    terminal=terminal,
-                    connect=connect,
-                )
-            )
-            terminal.print(dataset.describe())
-            terminal.print(tables.plan_table(planned.name, needs, place))
-            terminal.print(*findings.changes(store, definition, planned, dataset))
-        if chosen.dry_run:
-            return 0
-        # A second Ctrl-C ends at once, whatever is being put away.
-        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
-
-        def interrupt(signum: int, frame: object) -> None:
-            signal.signal(signal.SIGINT, lambda *_: terminal.leave(130))
-            raise KeyboardInterrupt
-
-        signal.signal(signal.SIGINT, interrupt)
-        return max(walk(this, began) for this in sweeps)
+    return grid.on(definition, chosen.task, chosen.data, chosen.teacher)
 
 
-def walk(this: inputs.Sweep, began: float) -> int:
+def walk(this: Sweep, began: float) -> int:
     """The walk through one task. Returns 0, or 1 if a trial failed. `began`: by time.monotonic.
 
-    1. Hold the sweep against other drivers, check what it stands on, write down what it asks.
-    2. Encode the texts and train the teachers.
-    3. Stop here if no teacher has earned its students.
-    4. Train the students, and the classical references beside them.
-    5. Rank the students, and register the champion.
+    1. Hold the sweep against other drivers, open MLflow, check who does the work, write down what
+       is asked.
+    2. Make what trials are made from: features, and soft labels. Stop here if no teacher has earned
+       its students.
+    3. Train the students, and the references beside them.
+    4. Rank them, register the champion, report.
     """
-    from orchestrator.steps import lock, trials
-
     with ExitStack() as stack:
         stack.enter_context(lock.held(this.store, this.plan.name))
-        tracker = inputs.open_tracker(this)
+        tracker = open_tracker(this)
         stack.push(tracker.close)
-        inputs.check_nodes(this)
-        findings.publish_sweep(this.store, this.definition, this.plan, this.dataset)
-        inputs.encode_texts(this)
-        lacking = inputs.train_teachers(this)
-        this, failures = trials.train(this, tracker, lacking)
-        inputs.fit_references(this, lacking)
-        from orchestrator.steps import conclusion  # torch and Transformers
-
-        conclusion.conclude(this, tracker, failures, began)
+        check_workers(this)
+        publish_sweep(this.store, this.definition, this.plan, this.dataset)
+        lacking = make_sources(this)
+        failures = train(this, tracker, lacking)
+        conclude(this, tracker, failures, began)
     return 1 if failures else 0
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qdllm.circuits.gates import gates, weight_count, weight_names
     from qdllm.engine.statevector import expectations
-    from qdllm.specs import CircuitSpec, StudentSpec, fingerprint
+    from qdllm.families.quantum import StudentSpec
+    from qdllm.specs import CircuitSpec, fingerprint
     from qdllm.student import Student
 
 _HOME = {
     "CircuitSpec": "qdllm.specs",
     "Student": "qdllm.student",
-    "StudentSpec": "qdllm.specs",
+    "StudentSpec": "qdllm.families.quantum",
     "expectations": "qdllm.engine.statevector",
     "fingerprint": "qdllm.specs",
     "gates": "qdllm.circuits.gates",

@@ -15,7 +15,7 @@ from qdllm.errors import ConfigError
 from qdllm.models import resolve
 from qdllm.specs import EncoderSpec
 
-Progress = Callable[[int, int], None]
+Counted = Callable[[int, int], None]
 """Called with the number of texts done and the number there are."""
 
 
@@ -41,7 +41,7 @@ class Encoder:
         """H, the number of features."""
 
     def __call__(
-        self, texts: Sequence[str], *, batch_size: int = 32, progress: Progress | None = None
+        self, texts: Sequence[str], *, batch_size: int = 32, progress: Counted | None = None
     ) -> np.ndarray:
         """features_NH in float32, row n for text n; several layers stand side by side."""
         features_NH = np.empty((len(texts), self.width), np.float32)
@@ -70,7 +70,7 @@ def encode(
     *,
     device: str = "cpu",
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> np.ndarray:
     """`features_NH` of texts in one call; see `Encoder`, which keeps the model loaded."""
     return Encoder(spec, device)(texts, batch_size=batch_size, progress=progress)

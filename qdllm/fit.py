@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -13,26 +12,40 @@ from qdllm.errors import ConfigError, TrialError
 from qdllm.loss import distillation, value_and_gradient
 from qdllm.metrics import classification
 from qdllm.specs import FitSpec, LossSpec
-from qdllm.student import Student, product
-
-CHUNK = 512
-"""Examples that a prediction takes at once, to bound its memory."""
+from qdllm.student import Core, Student, product
 
 
 class Examples(NamedTuple):
-    """One split: the encoder's features, the teacher's raw logits, the dataset's class ids."""
+    """One split: the encoder's features, the dataset's class ids, and the teacher's raw logits, for
+    who reads them."""
 
     features_NH: Tensor
-    logits_NC: Tensor
+    logits_NC: Tensor | None
     labels_N: Tensor
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What training left: curves_SE by name, one value per student and epoch; seconds_E."""
+Report = Callable[[int, dict[str, Tensor]], None]
+"""Called after every epoch, counted from 1, with each curve's values so far, of shape (S,)."""
 
+
+class Trained(NamedTuple):
+    """What training left of S rows.
+
+    `parameters_SP`: one row each. `curves`: of shape (S, E) by name, `train.loss` and the
+    validation split's `val.loss` and measures among them. `seconds_E`: of each epoch.
+    """
+
+    parameters_SP: Tensor
     curves: dict[str, Tensor]
     seconds_E: list[float]
+
+
+class Row(NamedTuple):
+    """One student of a program of many: alpha and learning rate are its own, all else is shared."""
+
+    seed: int
+    loss: LossSpec
+    fit: FitSpec
 
 
 class Adam:
@@ -63,23 +76,23 @@ def fit(
     student: Student,
     train: Examples,
     validation: Examples,
-    *,
-    alpha_S: Tensor,
-    lr_S: Tensor,
-    loss: LossSpec,
-    spec: FitSpec,
-    seeds: Sequence[int],
-    report: Callable[[int, dict[str, Tensor]], None] = lambda epoch, curves_S: None,
-) -> Fit:
-    """Train in place: spec.epochs passes of Adam over shuffled batches, each student in an order
-    of its own, drawn from its seed.
+    rows: Sequence[Row],
+    report: Report = lambda epoch, values: None,
+) -> Trained:
+    """Train in place: passes of Adam over shuffled batches, each student in an order of its own,
+    drawn from its seed.
 
-    `alpha_S` and `lr_S` give each student its own guidance weight and learning rate; those in
-    `loss` and `spec` are not read. `report(epoch, values)` is called after every epoch, counted
-    from 1, with train.loss and the validation split's loss and measures, each of shape (S,).
+    `rows`: one for each student, of one shape: they differ in seed, guidance weight and learning
+    rate alone. `report(epoch, values)` is called after every epoch, counted from 1, with
+    train.loss and the validation split's loss and measures, each of shape (S,).
 
     Raises TrialError where a student's loss or weights stop being finite.
     """
+    loss, spec = _shared(rows)
+    assert train.logits_NC is not None, "distillation needs a teacher"
+    seeds = [row.seed for row in rows]
+    alpha_S = torch.tensor([row.loss.alpha for row in rows])
+    lr_S = torch.tensor([row.fit.lr for row in rows])
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     adam = Adam(student, lr_S)
     history: list[dict[str, Tensor]] = []
@@ -100,7 +113,33 @@ def fit(
     curves = {
         name: torch.stack([values[name] for values in history], dim=1).cpu() for name in history[0]
     }
-    return Fit(curves, seconds_E)
+    return Trained(student.parameters_SP, curves, seconds_E)
+
+
+def distil(
+    core: Core,
+    loss: LossSpec,
+    spec: FitSpec,
+    seeds: Sequence[int],
+    train: Examples,
+    validation: Examples,
+    report: Report,
+) -> Trained:
+    """Train a student of that core for each seed; see `fit`."""
+    assert train.logits_NC is not None, "distillation needs a teacher"
+    features, classes = train.features_NH.shape[1], train.logits_NC.shape[1]
+    student = Student(core, features, classes, seeds)
+    return fit(student, train, validation, [Row(seed, loss, spec) for seed in seeds], report)
+
+
+def _shared(rows: Sequence[Row]) -> tuple[LossSpec, FitSpec]:
+    """What all rows have in common, with the first one's alpha and learning rate."""
+    shapes = {
+        (row.loss.model_copy(update={"alpha": 0.0}), row.fit.model_copy(update={"lr": 1.0}))
+        for row in rows
+    }
+    assert len(shapes) == 1, "rows of one program differ in seed, alpha and learning rate alone"
+    return rows[0].loss, rows[0].fit
 
 
 def _epoch(
@@ -118,7 +157,9 @@ def _epoch(
     order_SN = torch.stack(orders).to(device)
     total_S = torch.zeros_like(alpha_S)
     for batch_SB in order_SN.split(batch_size, dim=1):
-        features, teacher, labels = (take(values, batch_SB) for values in train)
+        features, teacher, labels = (
+            take(values, batch_SB) for values in train if values is not None
+        )
         to_loss = partial(
             value_and_gradient, teacher_SNC=teacher, labels_SN=labels, alpha_S=alpha_S, spec=loss
         )
@@ -165,7 +206,8 @@ def take(values: Tensor, rows_SB: Tensor) -> Tensor:
 def _validate(
     student: Student, validation: Examples, alpha_S: Tensor, loss: LossSpec
 ) -> dict[str, Tensor]:
-    logits_SNC = predict(student, validation.features_NH)
+    assert validation.logits_NC is not None, "as `fit` has seen"
+    logits_SNC = student.predict(validation.features_NH)
     shape = logits_SNC.shape
     loss_S = distillation(
         logits_SNC,
@@ -176,12 +218,6 @@ def _validate(
     )
     measures = classification(logits_SNC, validation.labels_N, validation.logits_NC)
     return {"val.loss": loss_S} | {f"val.{name}": value for name, value in measures.items()}
-
-
-@torch.no_grad()
-def predict(student: Student, features_NH: Tensor) -> Tensor:
-    """logits_SNC of every student for the same examples."""
-    return torch.cat([student(chunk) for chunk in features_NH.split(CHUNK)], dim=1)
 
 
 def _divergence(student: Student, seeds: Sequence[int], epoch: int, lr_S: Tensor) -> TrialError:

@@ -7,12 +7,15 @@ BINS = 15
 """Equal-width confidence bins of the calibration error, the customary number."""
 
 
-def classification(logits_SNC: Tensor, labels_N: Tensor, teacher_NC: Tensor) -> dict[str, Tensor]:
+def classification(
+    logits_SNC: Tensor, labels_N: Tensor, teacher_NC: Tensor | None = None
+) -> dict[str, Tensor]:
     """Measures of each student's predictions, each of shape (S,).
 
     accuracy; precision, recall and f1 averaged over the classes (equations 15 to 18, one class
-    against the rest, 0 where a class is never predicted); agreement: how often student and teacher
-    name the same class; calibration_error: the expected gap between confidence and accuracy.
+    against the rest, 0 where a class is never predicted); agreement, where there is a teacher: how
+    often both name the same class; calibration_error: the expected gap between confidence and
+    accuracy.
     """
     classes = logits_SNC.shape[-1]
     predicted_SN = logits_SNC.argmax(-1)
@@ -29,11 +32,14 @@ def classification(logits_SNC: Tensor, labels_N: Tensor, teacher_NC: Tensor) -> 
     bin_SNB = one_hot((confidence_SN * BINS).long().clamp(max=BINS - 1), BINS).double()
     gap_SB = (bin_SNB * (confidence_SN - correct_SN.double()).unsqueeze(-1)).mean(-2)
 
+    agreement = {}
+    if teacher_NC is not None:
+        agreement["agreement"] = (predicted_SN == teacher_NC.argmax(-1)).double().mean(-1)
     return {
         "accuracy": correct_SN.double().mean(-1),
         "precision": precision_SC.mean(-1),
         "recall": recall_SC.mean(-1),
         "f1": f1_SC.mean(-1),
-        "agreement": (predicted_SN == teacher_NC.argmax(-1)).double().mean(-1),
+        **agreement,
         "calibration_error": gap_SB.abs().sum(-1),
     }

@@ -102,7 +102,16 @@ def pinned(name: str, weights: str, digest: str) -> str:
     A branch may have moved since then, so a model of the hub gets its commit for a name.
     Raises ConfigError where the name means other files here.
     """
-    if _HUB_ID.fullmatch(digest):
+    if match := _HUB_ID.fullmatch(digest):
+        if not _COMMIT.fullmatch(match[2]):
+            try:
+                _commit(match[1], match[2])
+            except ConfigError as error:
+                raise ConfigError(f"model {name!r}: {error}") from None
+            raise ConfigError(
+                f"model {name!r}: no hub could say which commit {match[2]!r} is when this was "
+                "planned; now one can, so run the same command again"
+            )
         return digest
     here = resolve(name, weights)
     if here.digest != digest:
@@ -152,12 +161,19 @@ def _hub(name: str, address: str) -> Model:
     assert match, f"{address} is not id@revision"
     repository, revision = match[1], match[2] or "main"
     if not _COMMIT.fullmatch(revision):
+        # What nobody can say now stays a branch: it can be planned with, and not be loaded.
         try:
             revision = _commit(repository, revision)
+        except _NobodyKnows:
+            pass
         except ConfigError as error:
             raise ConfigError(f"model {name!r}: {error}") from None
     paper = {hub.address.partition("@")[0]: hub.pad_token for hub in HUB.values()}
     return Model(name, repository, revision, f"{repository}@{revision}", paper.get(repository))
+
+
+class _NobodyKnows(ConfigError):
+    """Neither a hub nor the cache says which commit a branch is."""
 
 
 @cache
@@ -174,9 +190,14 @@ def _commit(repository: str, revision: str) -> str:
     except errors.RevisionResolutionError as error:
         missed = "HF_HUB_OFFLINE is set" if offline else type(error.__cause__).__name__
         reason = f"{hub.endpoint} cannot be asked ({missed}), and {constants.HF_HUB_CACHE} lacks it"
+        raise _NobodyKnows(_unknown(repository, revision, reason)) from None
     except Exception as error:  # from it, its HTTP client or Python: they have no root in common
         reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
-    raise ConfigError(
+    raise ConfigError(_unknown(repository, revision, reason))
+
+
+def _unknown(repository: str, revision: str, reason: str) -> str:
+    return (
         f"{revision!r} of {repository} names weights that can change, and what commit it stands "
         f"for is not known: {reason}. Give the commit, as {repository}@ and its 40 hexadecimal "
         "digits, or a local folder"

@@ -7,10 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from qdllm import saved
+from qdllm import families, saved
 from qdllm.encoder import Encoder
-from qdllm.fit import predict
-from qdllm.student import restore
 
 
 class Prediction(NamedTuple):
@@ -29,13 +27,15 @@ class Predictor:
         self.spec, self.classes = found.spec, found.classes
         self.encoder = Encoder(self.spec.encoder)
         parameters_SP = torch.tensor(found.parameters_P).unsqueeze(0)
-        self.student = restore(self.spec, found.features, len(self.classes), parameters_SP)
+        self.model = families.of(self.spec).restore(
+            self.spec, found.features, len(self.classes), parameters_SP
+        )
 
     def __call__(self, texts: Sequence[str]) -> Prediction:
         """Label any number of texts."""
         if not texts:
             return Prediction([], np.empty((0, len(self.classes)), np.float32))
         features_NH = torch.as_tensor(self.encoder(texts))
-        probabilities_NC = torch.softmax(predict(self.student, features_NH)[0], -1).numpy()
+        probabilities_NC = torch.softmax(self.model.predict(features_NH)[0], -1).numpy()
         labels = [self.classes[index] for index in probabilities_NC.argmax(-1)]
         return Prediction(labels, probabilities_NC)

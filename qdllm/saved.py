@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from qdllm import families
 from qdllm.errors import ConfigError
 from qdllm.models import resolve
-from qdllm.specs import StudentSpec
+from qdllm.specs import TrialSpec
 
 DESCRIPTION, PARAMETERS, ENCODER = "student.json", "student.safetensors", "encoder"
 
@@ -19,14 +20,14 @@ DESCRIPTION, PARAMETERS, ENCODER = "student.json", "student.safetensors", "encod
 class Saved(NamedTuple):
     """What the folder holds; `spec` names the encoder as it is found here."""
 
-    spec: StudentSpec
+    spec: TrialSpec
     classes: list[str]
     features: int
     parameters_P: np.ndarray
 
 
 def save(
-    folder: Path, spec: StudentSpec, classes: Sequence[str], features: int, parameters_P: np.ndarray
+    folder: Path, spec: TrialSpec, classes: Sequence[str], features: int, parameters_P: np.ndarray
 ) -> None:
     """Write one student.
 
@@ -50,7 +51,7 @@ def load(folder: Path) -> Saved:
     Raises ConfigError where the encoder's model is missing, or not the one of training.
     """
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    spec = StudentSpec.parse(description["spec"])
+    spec = families.parse(description["spec"])
     if (folder / ENCODER).is_dir():
         encoder = spec.encoder.model_copy(update={"model": str(folder / ENCODER)})
         spec = spec.model_copy(update={"encoder": encoder})

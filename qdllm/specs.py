@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -49,17 +49,17 @@ class Spec(BaseModel):
     """Fields left out of the fingerprint: they change no number, or enter it as a dependency."""
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], place: Callable[[str], str] = lambda key: "") -> Self:
+    def parse(cls, data: Mapping[str, Any], origin: Callable[[str], str] = lambda key: "") -> Self:
         """Validate plain data. Raises ConfigError naming each bad key and the nearest known one.
 
-        `place(key)` goes before what is said about a dotted key: a file and its line, say.
+        `origin(key)` goes before what is said about a dotted key: a file and its line, say.
         """
         try:
             # As JSON: strict about numbers, which `yes` and "0.1" are not, yet lists are tuples.
             return cls.model_validate_json(to_json(data), strict=True)
         except ValidationError as error:
             problems = [
-                place(".".join(map(str, problem["loc"]))) + explain(cls, problem)
+                origin(".".join(map(str, problem["loc"]))) + explain(cls, problem)
                 for problem in error.errors()
                 # A default that hangs on another field is not called where that one is wrong.
                 if problem["type"] != "default_factory_not_called"
@@ -187,40 +187,37 @@ class FitSpec(Spec):
     lr: float = Field(0.06, gt=0)
 
 
-class StudentSpec(Spec):
-    """One trial: everything that decides what its students will be."""
-
-    unhashed = frozenset({"task", "teacher", "encoder"})
-
-    task: TaskSpec = TaskSpec()
-    teacher: TeacherSpec = TeacherSpec()
-    encoder: EncoderSpec = EncoderSpec()
-    circuit: CircuitSpec = CircuitSpec()
-    # The published program scales each text's angles to [0, 10]; unscaled angles trained better.
-    angles: Literal["raw", "minmax"] = "raw"
-    loss: LossSpec = LossSpec()
-    fit: FitSpec = FitSpec()
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_unique)
-    ] = (
-        0,
-        1,
-        2,
-        3,
-        4,
-    )
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_unique)
+]
+"""Of a trial's rows: each draws its first values and its order of texts from its own."""
 
 
-class ProbeSpec(Spec):
-    """What stands beside a sweep's students: a linear probe, and a classical head of their size.
+class TrialSpec(Spec):
+    """What the specs of all families have: `family` tells them apart (see qdllm.families).
 
-    The head has no more parameters than a student with `circuit`, and is fitted in every way that
-    the students are, so that it chooses as freely as they do.
+    It enters no fingerprint, since each family's class has a name of its own; texts, teacher and
+    encoder enter by what is made of them.
     """
 
-    circuit: CircuitSpec
-    settings: tuple[tuple[LossSpec, FitSpec], ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    unhashed = frozenset({"family", "task", "teacher", "encoder"})
+
+    family: str
+    task: TaskSpec = TaskSpec()
+
+    if TYPE_CHECKING:
+
+        @property
+        def seeds(self) -> tuple[int, ...]:
+            """One for each row; a family whose rows are drawn has them as a field."""
+
+        @property
+        def encoder(self) -> EncoderSpec:
+            """Of families that read features."""
+
+        @property
+        def teacher(self) -> TeacherSpec:
+            """Of families that read soft labels."""
 
 
 class EvaluationSpec(Spec):
@@ -243,3 +240,18 @@ def fingerprint(spec: Spec, **depends_on: str) -> str:
         "from": depends_on,
     }
     return hashlib.sha256(canonical(payload).encode()).hexdigest()[:16]
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key. Raises ConfigError if a key is reached in two ways."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        below = (
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
+        if twice := found.keys() & below.keys():
+            raise ConfigError(f"{min(twice)!r} is set twice; keep one of them")
+        found |= below
+    return found

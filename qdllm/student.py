@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,12 @@ from torch.nn.functional import pad
 
 from qdllm.circuits.gates import weight_count
 from qdllm.engine.statevector import expectations
-from qdllm.specs import CircuitSpec, StudentSpec
+from qdllm.specs import CircuitSpec
 
 MINMAX_RANGE = 10.0
 """The published program scales each text's angles to [0, 10]."""
+CHUNK = 512
+"""Examples that a prediction takes at once, to bound its memory."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,18 @@ class Student(nn.Module):
         ]
         self.linear, self.linear_bias, self.weights, self.head, self.head_bias = leaves
 
+    @classmethod
+    def of(cls, core: Core, features: int, classes: int, parameters_SP: Tensor) -> Self:
+        """Trained students from their parameters."""
+        student = cls(core, features, classes, range(len(parameters_SP)))
+        student.parameters_SP.copy_(parameters_SP)
+        return student
+
+    @torch.no_grad()
+    def predict(self, features_NH: Tensor) -> Tensor:
+        """logits_SNC of every student for the same examples."""
+        return torch.cat([self(chunk) for chunk in features_NH.split(CHUNK)], dim=1)
+
     def forward(self, features_SNH: Tensor) -> Tensor:
         """logits_SNC from features of shape (S, N, H), or (N, H) where all students read the same.
 
@@ -146,14 +161,13 @@ class Student(nn.Module):
 
 
 def restore(
-    spec: StudentSpec,
+    circuit: CircuitSpec,
+    angles: str,
     features: int,
     classes: int,
     parameters_SP: Tensor,
     simulate: Callable[..., Tensor] = expectations,
 ) -> Student:
-    """Trained students from their parameters, with another simulator if one is given."""
-    core = circuit_core(spec.circuit, spec.angles, simulate)
-    student = Student(core, features, classes, range(len(parameters_SP)))
-    student.parameters_SP.copy_(parameters_SP)
-    return student
+    """Trained quantum students from their parameters, under another simulator if one is given."""
+    core = circuit_core(circuit, angles, simulate)
+    return Student.of(core, features, classes, parameters_SP)

@@ -14,7 +14,7 @@ from peft import (
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from qdllm.encoder import Progress, mean_pool, padded, pretrained, tokenize
+from qdllm.encoder import Counted, mean_pool, padded, pretrained, tokenize
 from qdllm.errors import TeacherError
 from qdllm.models import LORA_TARGETS
 from qdllm.specs import TeacherSpec
@@ -162,7 +162,7 @@ def logits(
     max_length: int,
     *,
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> np.ndarray:
     """logits_NC in float32, row n for text n. `model` must be in eval mode."""
     assert not model.training, "dropout would make the logits random"

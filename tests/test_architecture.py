@@ -1,6 +1,7 @@
 """The house's rules, held by reading the imports."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from checkout import ROOT
 LAYERS = ("qdllm", "jobs", "orchestrator")
 HOMES = {
     "ray": {
-        "orchestrator/tune/searcher.py",
         "orchestrator/cluster/capacity.py",
-        "orchestrator/cluster/work.py",
+        "orchestrator/cluster/connection.py",
         "orchestrator/cluster/nodes.py",
-        "orchestrator/tune/tuner.py",
+        "orchestrator/cluster/work.py",
         "orchestrator/spot.py",
+        "orchestrator/tune/searcher.py",
+        "orchestrator/tune/tuner.py",
         "jobs/teacher.py",
     },
     "mlflow": {
@@ -26,20 +28,85 @@ HOMES = {
         "orchestrator/tracking/runs.py",
         "orchestrator/tracking/serving.py",
     },
-    "deepspeed": {"jobs/teacher.py", "jobs/fine_tune.py"},
+    "deepspeed": {"jobs/fine_tune.py"},
     "transformers": {"qdllm/teacher.py", "qdllm/encoder.py"},
     "peft": {"qdllm/teacher.py"},
+    "huggingface_hub": {"qdllm/models.py"},
     "mindquantum": {"qdllm/mindquantum.py"},
-    "sklearn": {"qdllm/probes.py"},
+    "sklearn": {"qdllm/families/linear.py"},
     "obstore": {"jobs/store/results.py"},
     "optuna": {"orchestrator/tune/sampler.py"},
+    "yaml": {
+        "orchestrator/cluster/checks.py",
+        "orchestrator/grid/yaml_lines.py",
+        "orchestrator/report/page.py",
+        "orchestrator/report/paper.py",
+        "orchestrator/steps/conclusion.py",
+    },
     "matplotlib": {
         f"orchestrator/report/figures/{name}.py"
-        for name in ("axes", "canvas", "marks", "overall", "students")
+        for name in ("canvas", "marks", "overall", "students")
     },
     "jinja2": {"orchestrator/report/page.py"},
 }
 """Each outside library has one home; serving.py is what MLflow itself runs."""
+WINGS = {
+    "qdllm": {
+        "circuits": {"specs"},
+        "encoder": {"errors", "models", "specs"},
+        "engine": {"circuits", "errors", "specs"},
+        "families": {"circuits", "errors", "fit", "metrics", "plugins", "specs", "student"},
+        "fit": {"errors", "loss", "metrics", "specs", "student"},
+        "loss": {"loss_kernel", "specs"},
+        "mindquantum": {"circuits", "engine", "errors", "specs"},
+        "models": {"errors"},
+        "plugins": {"errors"},
+        "predictor": {"encoder", "families", "saved"},
+        "saved": {"errors", "families", "models", "specs"},
+        "specs": {"errors", "models"},
+        "student": {"circuits", "engine", "specs"},
+        "teacher": {"encoder", "errors", "models", "specs"},
+        "texts": {"errors", "specs"},
+    },
+    "jobs": {
+        "evaluate": {"command", "inputs", "kinds", "store", "trial"},
+        "features": {"command", "kinds", "store"},
+        "fine_tune": {"command"},
+        "inputs": {"kinds", "store"},
+        "store": {"kinds"},
+        "teacher": {"command", "fine_tune", "kinds", "store"},
+        "trial": {"command", "inputs", "kinds", "store"},
+    },
+    "orchestrator": {
+        "cluster": {"console", "repeating", "tracking"},
+        "doctor": {"cluster", "console", "options", "tracking"},
+        "execution": {"cluster", "console", "grid", "plan", "tune"},
+        "plan": {"grid"},
+        "report": {"console", "grid", "plan"},
+        "steps": {
+            "console",
+            "execution",
+            "grid",
+            "options",
+            "plan",
+            "repeating",
+            "report",
+            "tracking",
+            "tune",
+        },
+        "sweep": {"grid", "options", "report", "steps"},
+        "tracking": {"plan"},
+        "tune": {"cluster", "grid", "plan"},
+    },
+}
+"""What each file or folder of a layer imports of its own layer; those that import none are left
+out."""
+NAMING_THE_STUDENT = {
+    "jobs/evaluate.py",
+    "orchestrator/report/page.py",
+    "orchestrator/report/paper.py",
+}
+"""Where what is done or told is the paper's student's own: its circuit, its tables."""
 
 
 def sources(layer: str) -> list[Path]:
@@ -72,7 +139,41 @@ def test_each_library_has_one_home(library):
         for path in sources(layer)
         if any(module.partition(".")[0] == library for module in imports(path))
     }
-    assert users <= HOMES[library]
+    assert users == HOMES[library]
+
+
+def wings(layer: str) -> dict[str, set[str]]:
+    """What each of a layer's files and folders imports of the others."""
+    names = {path.name.removesuffix(".py") for path in (ROOT / layer).iterdir()}
+    found: dict[str, set[str]] = {}
+    for path in sources(layer):
+        wing = path.relative_to(ROOT / layer).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and wing != "__init__":
+                full = [f"{node.module}.{alias.name}".split(".") for alias in node.names]
+                found.setdefault(wing, set()).update(
+                    one[1] for one in full if one[0] == layer and one[1] in names - {wing}
+                )
+    return {wing: others for wing, others in found.items() if others}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_wings_import_these_and_no_others(layer):
+    """By equality: an import that went leaves no permission behind."""
+    assert wings(layer) == WINGS[layer]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_wings_import_each_other_in_a_circle(layer):
+    graphlib.TopologicalSorter(wings(layer)).prepare()
+
+
+def test_nothing_but_its_own_file_names_a_family():
+    """Families are data: a plan, a store, a report learn of them by looping."""
+    for layer in ("jobs", "orchestrator"):
+        for path in sources(layer):
+            named = {module for module in imports(path) if module.startswith("qdllm.families.")}
+            assert not named or str(path.relative_to(ROOT)) in NAMING_THE_STUDENT, path
 
 
 def test_the_science_prints_nothing_and_knows_no_scheduler():

@@ -6,35 +6,15 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-from jobs.fingerprints import ADAPTERS, EVALUATIONS, FEATURES, PROBES, SOFT_LABELS, STUDENTS
+from jobs import kinds
 from jobs.store.record import DamagedError, Record, VersionError
 from jobs.store.results import RECORD, UNFINISHED, File, Store
 
 Key = tuple[str, str]
 """A result's kind and fingerprint."""
 
-TOLD = {
-    FEATURES: {"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
-    SOFT_LABELS: {"": "spec/model", "validation": "summary/accuracy/validation"},
-    ADAPTERS: {"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
-    STUDENTS: {
-        "layers": "spec/circuit/layers",
-        "alpha": "spec/loss/alpha",
-        "lr": "spec/fit/lr",
-        "validation": "summary/metrics/val.accuracy",
-    },
-    PROBES: {
-        "linear": "summary/logistic regression/val.accuracy",
-        "head": "summary/classical head/val.accuracy",
-    },
-    EVALUATIONS: {"": "spec/backend", "test": "summary/metrics/test.accuracy"},
-}
-"""What to tell of a result of each kind: names, and paths in its record."""
-INTERMEDIATE = (FEATURES, SOFT_LABELS, ADAPTERS)
-FINDINGS = (PROBES, EVALUATIONS)
-"""Kinds that are worth keeping for as long as what they were made from is."""
 CHECKPOINTS = "checkpoints"
-"""Ray Train's, of teachers in training, under the fingerprint of their soft labels."""
+"""Of teachers in training, under the fingerprint of what they will publish."""
 GRACE = 3600.0
 """Seconds for which data without a record may belong to a writer at work."""
 
@@ -90,7 +70,8 @@ def peek(store: Store, key: Key) -> Record | DamagedError | VersionError | None:
 
 def told(record: Record) -> str:
     """In a few words what a result is. Of values per seed, the mean."""
-    paths = TOLD.get(record.kind) or {name: f"summary/{name}" for name in record.summary}
+    kind = kinds.kinds().get(record.kind)
+    paths = (kind and kind.told) or {name: f"summary/{name}" for name in record.summary}
     values = {name: _short(_at(record, path)) for name, path in paths.items()}
     return ", ".join(f"{name} {value}".strip() for name, value in values.items() if value)
 
@@ -103,7 +84,7 @@ def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
     """
     garbage = []
     for key, files in held.folders.items():
-        if key[0] not in TOLD:
+        if key[0] not in kinds.kinds():
             continue
         stray = [file for file in files if _is_data(file) and file.modified < now - GRACE]
         record = peek(store, key) if stray else None
@@ -117,10 +98,12 @@ def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
 
 def old_checkpoints(held: Inventory) -> list[Garbage]:
     """Checkpoints of teachers whose soft labels are published."""
+    trained = [each for each in kinds.kinds().values() if each.holds == "workers"]
     return [
-        Garbage(f"{CHECKPOINTS}/{fingerprint}", "its soft labels are published", files)
-        for (kind, fingerprint), files in held.folders.items()
-        if kind == CHECKPOINTS and (SOFT_LABELS, fingerprint) in held.results
+        Garbage(f"{CHECKPOINTS}/{fingerprint}", f"its {each.label} are published", files)
+        for (folder, fingerprint), files in held.folders.items()
+        for each in trained
+        if folder == CHECKPOINTS and (each.name, fingerprint) in held.results
     ]
 
 
@@ -135,7 +118,8 @@ def unused(store: Store, held: Inventory) -> list[Garbage]:
         record = store.record(*key)
         made_from[key] = set(record.made_from.values()) if record else set()
     used: set[str] = set()
-    waiting = [key for key in made_from if key[0] not in INTERMEDIATE + FINDINGS]
+    kept = {name: each.kept for name, each in kinds.kinds().items()}
+    waiting = [key for key in made_from if kept.get(key[0], "always") == "always"]
     while waiting:
         key = waiting.pop()
         used.add(key[1])
@@ -143,7 +127,7 @@ def unused(store: Store, held: Inventory) -> list[Garbage]:
     return [
         Garbage("/".join(key), "no student uses it", held.results[key])
         for key, sources in made_from.items()
-        if key[1] not in used and not (key[0] in FINDINGS and sources <= used)
+        if key[1] not in used and not (kept[key[0]] == "source" and sources <= used)
     ]
 
 
@@ -152,8 +136,11 @@ def _is_data(file: File) -> bool:
 
 
 def _at(record: Record, path: str) -> Any:
-    value: Any = {"spec": record.spec, "summary": record.summary}
-    for step in path.split("/"):
+    part, _, rest = path.partition("/")
+    if part == "metrics":
+        return kinds.kind(record.kind).metrics(record).get(rest)
+    value: Any = record.spec if part == "spec" else record.summary
+    for step in rest.split("/"):
         value = value.get(step) if isinstance(value, dict) else None
     return value
 

@@ -1,5 +1,6 @@
 """Ray: start it or join one, run jobs and teachers on it, look after its nodes."""
 
-from orchestrator.cluster.work import connect, place, run, train
+from orchestrator.cluster.connection import connect, place
+from orchestrator.cluster.work import run, train
 
 __all__ = ["connect", "place", "run", "train"]

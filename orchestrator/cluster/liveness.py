@@ -12,7 +12,7 @@ PAUSE = 1.0
 """Seconds between two knocks, and how long one waits for an answer."""
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """Somebody who listens, and how many seconds of silence we bear."""
 
     name: str
@@ -22,20 +22,20 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def watched(places: Sequence[Place], lost: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, call `lost` with the name of a place that has been silent for long.
+def watched(endpoints: Sequence[Endpoint], lost: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, call `lost` with the name of one that has been silent for long.
 
     It is called in another thread, once.
     """
-    heard = dict.fromkeys(places, time.monotonic())
+    heard = dict.fromkeys(endpoints, time.monotonic())
 
     def knock() -> bool:
-        for place in places:
+        for endpoint in endpoints:
             with suppress(OSError):
-                socket.create_connection((place.host, place.port), PAUSE).close()
-                heard[place] = time.monotonic()
-            if time.monotonic() - heard[place] > place.patience:
-                lost(place.name)
+                socket.create_connection((endpoint.host, endpoint.port), PAUSE).close()
+                heard[endpoint] = time.monotonic()
+            if time.monotonic() - heard[endpoint] > endpoint.patience:
+                lost(endpoint.name)
                 return True
         return False
 

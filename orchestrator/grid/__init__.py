@@ -2,6 +2,7 @@
 
 from orchestrator.grid.definition import (
     FOLDER,
+    Champion,
     Grid,
     Resources,
     by_task,
@@ -14,6 +15,7 @@ from orchestrator.grid.definition import (
 
 __all__ = [
     "FOLDER",
+    "Champion",
     "Grid",
     "Resources",
     "by_task",

@@ -3,7 +3,8 @@
 docs/grids.md describes the language.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,23 +13,55 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from orchestrator.grid import overrides, product, space, yaml_lines
 from orchestrator.grid.product import Point
-from orchestrator.grid.settings import flat, nested
+from orchestrator.grid.settings import has, nested
 from orchestrator.grid.space import Search
+from qdllm import families
 from qdllm.errors import ConfigError, nearest
-from qdllm.specs import Spec, StudentSpec, TaskSpec
+from qdllm.specs import Spec, TaskSpec, TrialSpec, flat
 
 FOLDER = Path(__file__).parent / "files"
 
 
 class Resources(Spec):
-    """What one trial holds while it runs, in cores and GPUs; parts of one can be shared."""
+    """What one trial holds while it runs; parts of a core can be shared."""
 
     cpu: float = Field(1.0, gt=0)
     gpu: float = Field(0.0, ge=0)
 
+    @field_validator("gpu")
+    @classmethod
+    def _in_use(cls, gpu: float) -> float:
+        if gpu:
+            raise ValueError(
+                "trials run on CPU cores and would keep a GPU idle, so leave it out; teachers and "
+                "encoders take the GPUs that there are by themselves"
+            )
+        return gpu
+
+
+class Champion(Spec):
+    """Which trials a user may be advised to take."""
+
+    families: tuple[str, ...] | None = Field(None, min_length=1)
+    """None: the quantum students; all trials, where a grid has none of those."""
+
+    @field_validator("families")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            families.family(name)
+        return names
+
+    def among(self, asked: Iterable[str]) -> frozenset[str]:
+        """The families from which the champion comes, of a sweep that has trials of those."""
+        present = frozenset(asked)
+        if self.families is not None:
+            return frozenset(self.families)
+        return frozenset({families.DEFAULT}) & present or present
+
 
 class Grid(Spec):
-    """A sweep's definition. Its keys are settings: StudentSpec's fields by dotted path."""
+    """A sweep's definition. Its keys are settings: the fields of trials' specs by dotted path."""
 
     name: str = Field(pattern=r"^[\w .-]+$")
     description: str = ""
@@ -47,6 +80,7 @@ class Grid(Spec):
     teacher_workers: int | None = Field(None, ge=1)
     """Processes that a teacher is trained on; None: one per GPU, or one where there is none."""
     resources: Resources = Resources()
+    champion: Champion = Champion()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -110,34 +144,66 @@ def on(grid: Grid, name: str | None, data: str | None, teacher: str | None) -> G
     return _changed(grid, [change for change in given if change[1] is not None])
 
 
-def specs(grid: Grid) -> list[StudentSpec]:
+def specs(grid: Grid) -> list[TrialSpec]:
     """All trials of a grid; or the bases of its search, one for each point of its axes.
 
-    In the order of the axes, the last one fastest. Raises ConfigError with a line for each thing
-    that cannot be used, naming where it was written.
+    In the order of the axes, the last one fastest. A setting that a trial's family does not have is
+    none of its; trials that come out alike are one. Raises ConfigError with a line for each thing
+    that cannot be used, naming where it was written, an axis or --set that no trial takes among it.
     """
     problems: list[str] = []
-    found: dict[StudentSpec, tuple[Point, ...]] = {}
+    found: dict[TrialSpec, tuple[Point, ...]] = {}
     absolute = cache(product.absolute)
-    for combination in product.combinations(*_points(grid)):
+    fixed, axes, factors = _points(grid)
+    names, taken = dict[str, None](), set[str]()
+    for combination in product.combinations(fixed, axes, factors):
         settings = product.settings(combination, absolute)
+        origin = partial(_origin, grid, combination)
         try:
-            spec = StudentSpec.parse(nested(settings), partial(_origin, grid, combination))
+            family = _family(settings, origin)
+            of_family: type[TrialSpec] = family.spec
+            own = {key: value for key, value in settings.items() if has(of_family, key)}
+            names[family.name] = None
+            taken |= own.keys()
+            spec = of_family.parse(nested(own), origin)
         except ConfigError as error:
             problems += str(error).splitlines()
             continue
         if combination[-1].axis.startswith("search."):
+            problems += [
+                f"{origin(key)}{key!r} is no setting of family {family.name}"
+                for key in combination[-1].settings.keys() - own.keys()
+            ]
             continue
-        for point in product.twice(combination, found.setdefault(spec, combination)):
+        moved = tuple(point for point in combination if not own.keys().isdisjoint(point.settings))
+        for point in product.twice(moved, found.setdefault(spec, moved)):
             message = f"{point.axis} names a value twice; each may stand once"
             problems.append(f"{grid.origin(point.path)}{message}")
+    for point in itertools.chain(fixed, *axes, *factors):
+        for key in point.settings:
+            written = grid.origin(point.where(key))
+            if key not in taken and names and (point not in fixed or written.startswith("--set")):
+                problems.append(f"{written}{key!r} is no setting of family {', '.join(names)}")
+    advised = grid.champion.families
+    if names and advised and names.keys().isdisjoint(advised):
+        problems.append(
+            f"{grid.origin('champion.families')}no trial is of family {' or '.join(advised)}; the "
+            f"trials are of: {', '.join(names)}"
+        )
     _refuse(problems)
     return list(found)
 
 
-def by_task(specs: Sequence[StudentSpec]) -> dict[TaskSpec, list[StudentSpec]]:
+def _family(settings: Mapping[str, Any], origin: Callable[[str], str]) -> families.Family[Any]:
+    try:
+        return families.family(settings.get("family", families.DEFAULT))
+    except ConfigError as error:
+        raise ConfigError(f"{origin('family')}{error}") from None
+
+
+def by_task(specs: Sequence[TrialSpec]) -> dict[TaskSpec, list[TrialSpec]]:
     """The specs of each task, both in the order in which they come."""
-    tasks: dict[TaskSpec, list[StudentSpec]] = {}
+    tasks: dict[TaskSpec, list[TrialSpec]] = {}
     for spec in specs:
         tasks.setdefault(spec.task, []).append(spec)
     return tasks

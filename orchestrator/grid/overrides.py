@@ -3,8 +3,8 @@
 from collections.abc import Container
 from typing import Any
 
-from orchestrator.grid.settings import flat
 from qdllm.errors import ConfigError, nearest
+from qdllm.specs import flat
 
 
 def put(content: dict[str, Any], key: str, value: Any, own: Container[str]) -> str:

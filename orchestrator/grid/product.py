@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.grid.settings import flat, kind
+from orchestrator.grid.settings import kind
 from qdllm.errors import ConfigError
+from qdllm.specs import flat
 
 
 class Point(NamedTuple):

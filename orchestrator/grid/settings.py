@@ -1,29 +1,19 @@
-"""Settings by dotted key: `fit.lr` is the field `lr` of StudentSpec's group `fit`."""
+"""Settings by dotted key: `fit.lr` is the field `lr` of the group `fit` of a trial's spec."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from qdllm.errors import ConfigError, nearest
-from qdllm.specs import Spec, StudentSpec
+from qdllm.families import DEFAULT, families
+from qdllm.specs import Spec
 
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key. Raises ConfigError if a key is reached in two ways."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        below = (
-            flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
-        if twice := found.keys() & below.keys():
-            raise ConfigError(f"{min(twice)!r} is set twice; keep one of them")
-        found |= below
-    return found
+SHARED = ("family", "task", "teacher", "encoder", "seeds")
+"""What is settled before a search begins: what its trials are made from, and what they are."""
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted key as StudentSpec takes them. A number n of seeds means 0 … n − 1."""
+    """Settings by dotted key as specs take them. A number n of seeds means 0 … n − 1."""
     result: dict[str, Any] = {}
     for key, value in settings.items():
         *groups, name = key.split(".")
@@ -34,24 +24,58 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def searchable() -> list[str]:
+    """The groups of settings that a search may vary."""
+    return [name for name in _known() if name not in SHARED]
+
+
+@cache
 def kind(key: str) -> Any:
-    """The type of the setting that a dotted key names. Raises ConfigError if it names none."""
+    """The type of the setting that a dotted key names, in the first family that has it.
+
+    Raises ConfigError if it names none in any.
+    """
+    problems = []
+    for family in sorted(families().values(), key=lambda family: family.name != DEFAULT):
+        try:
+            return _kind(key, family.spec)
+        except ConfigError as error:
+            problems.append(error)
+    raise problems[0]
+
+
+@cache
+def has(spec: type[Spec], key: str) -> bool:
+    """Whether the settings of that class have the dotted key."""
+    try:
+        _kind(key, spec)
+    except ConfigError:
+        return False
+    return True
+
+
+def _known() -> list[str]:
+    """The first words of all families' settings, those of the default one first."""
+    specs = sorted(families().values(), key=lambda family: family.name != DEFAULT)
+    return list(dict.fromkeys(name for family in specs for name in family.spec.model_fields))
+
+
+def _kind(key: str, found: Any) -> Any:
     path = key.split(".")
-    found: Any = StudentSpec
     for depth, name in enumerate(path):
         above = ".".join(path[:depth])
         if not _is_group(found):
             raise ConfigError(f"unknown key {key!r}: {above!r} is one setting, not a group of them")
-        known = sorted(found.model_fields)
-        if name not in known:
+        if name not in found.model_fields:
+            known = sorted(found.model_fields if above else _known())
             where = f"{above}.{name}" if above else name
             hint = nearest(name, known) or "."
             raise ConfigError(f"unknown key {where!r}{hint} There are: {', '.join(known)}")
         found = found.model_fields[name].annotation
     if _is_group(found):
-        one = next(iter(found.model_fields))
+        first = next(iter(found.model_fields))
         raise ConfigError(
-            f"{key!r} is a group of settings; name one of them, such as {key}.{one}. "
+            f"{key!r} is a group of settings; name one of them, such as {key}.{first}. "
             f"There are: {', '.join(sorted(found.model_fields))}"
         )
     return found

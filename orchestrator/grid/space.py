@@ -24,12 +24,10 @@ from pydantic import Field
 
 from orchestrator.grid.measures import COSTS, OBJECTIVES, looks_at_test
 from orchestrator.grid.product import Point
-from orchestrator.grid.settings import flat, kind, nested
+from orchestrator.grid.settings import SHARED, kind, nested, searchable
+from qdllm import families
 from qdllm.errors import ConfigError, nearest
-from qdllm.specs import Spec, StudentSpec
-
-GROUPS = ("circuit", "angles", "loss", "fit")
-"""What a search may vary. Features and soft labels are made before it begins."""
+from qdllm.specs import Spec, TrialSpec, flat
 
 
 @dataclass(frozen=True)
@@ -106,13 +104,13 @@ class Search(Spec):
 def dimension(key: str, plain: Any) -> Dimension:
     """A dimension of a space as it is written: a list of choices, or a range as a mapping.
 
-    Raises ConfigError for a key that names no setting of a student's, and for a range that does not
+    Raises ConfigError for a key that names no setting of a trial's, and for a range that does not
     fit its type.
     """
     wanted = kind(key)
-    if key.partition(".")[0] not in GROUPS:
+    if key.partition(".")[0] in SHARED:
         raise ConfigError(
-            f"{key!r} is not a student's own, and a search varies only {', '.join(GROUPS)}; "
+            f"{key!r} is not a student's own, and a search varies only {', '.join(searchable())}; "
             "move it to axes, which give one search for each value"
         )
     if isinstance(plain, list):
@@ -182,21 +180,21 @@ def misfits(search: Search, scheduler: str) -> Iterator[tuple[str, str]]:
         )
 
 
-def at(base: StudentSpec, point: Mapping[str, Any]) -> StudentSpec:
+def at(base: TrialSpec, point: Mapping[str, Any]) -> TrialSpec:
     """The spec that a point of a space means: the base with the point's values in their places.
 
     Raises ConfigError for a value that the spec refuses.
     """
-    return StudentSpec.parse(nested(flat(base.model_dump(mode="json")) | dict(point)))
+    return families.parse(nested(flat(base.model_dump(mode="json")) | dict(point)))
 
 
-def point(search: Search, spec: StudentSpec) -> dict[str, Any]:
+def point(search: Search, spec: TrialSpec) -> dict[str, Any]:
     """The spec's coordinates in the space, whether or not they lie within its bounds."""
     settings = flat(spec.model_dump(mode="json"))
     return {key: settings[key] for key in search.space}
 
 
-def inside(search: Search, spec: StudentSpec) -> bool:
+def inside(search: Search, spec: TrialSpec) -> bool:
     """Whether a spec's coordinates lie within the space's bounds, steps and choices."""
     found = point(search, spec)
     return all(found[key] in values for key, values in search.dimensions.items())

@@ -1,5 +1,8 @@
 """What a sweep needs, what the store holds of it, and what the rest will take."""
 
-from orchestrator.plan.graph import Job, Plan, Trial, plan, probe_spec
+from jobs.kinds import Job
+from orchestrator.plan.graph import Listed, Plan, Searched, Trial, plan
+from orchestrator.plan.history import History
+from orchestrator.plan.ranking import Result
 
-__all__ = ["Job", "Plan", "Trial", "plan", "probe_spec"]
+__all__ = ["History", "Job", "Listed", "Plan", "Result", "Searched", "Trial", "plan"]

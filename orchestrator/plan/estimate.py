@@ -1,45 +1,31 @@
 """How long what a plan lacks will take, judged by what the store holds of the same kind.
 
 Nothing is known beforehand of models, texts and machines; but a record says how long its result
-took. Of the records that are alike, the nearest ones are scaled by what drives the time:
-
-| kind | alike: the same | driver |
-|---|---|---|
-| features | model and length of texts | texts |
-| soft labels | model, length, precision, ZeRO stage, what is traded for memory | texts × epochs |
-| references | | texts × seeds × epochs of all settings |
-| students | ansatz, qubits, batch size | texts × seeds × epochs × (layers + 2) |
+took. Of the records that are alike, the nearest ones are scaled by what drives the time: each kind
+tells what makes two results alike, and what their time grows with beside the number of texts.
 
 A record of another machine counts like any other, and a trial as if no scheduler stopped it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from jobs.fingerprints import FEATURES, PROBES, SOFT_LABELS, STUDENTS
-from jobs.store import Record, Store
+from jobs import kinds
+from jobs.kinds import Job
+from jobs.store import Record
 from jobs.store.inventory import peek
-from orchestrator.plan.graph import Job, Plan
-from orchestrator.plan.history import read_all
+from orchestrator.plan.graph import Plan
+from orchestrator.plan.history import History, read_all
 from orchestrator.plan.ranking import Result
-from qdllm.specs import EncoderSpec, ProbeSpec, Spec, StudentSpec, TeacherSpec
+from qdllm.specs import Spec
 
 SAMPLE = 24
 """Records of a kind that are read at most: an object store answers each in tens of milliseconds."""
 NEAREST = 5
 """Of those, the median of so many is taken."""
-BESIDE = 2
-"""Layers that would take as long as the rest of a student does, measured on eleven qubits."""
-KINDS: dict[str, type[Spec]] = {
-    FEATURES: EncoderSpec,
-    SOFT_LABELS: TeacherSpec,
-    PROBES: ProbeSpec,
-    STUDENTS: StudentSpec,
-}
 
 
 @dataclass(frozen=True)
@@ -74,7 +60,7 @@ class Load(NamedTuple):
     work: float
     """The time grows with it in proportion, but for the number of texts."""
     source: str
-    """What the result is made from: the fingerprint of a task, or of features."""
+    """What the result is made from whose number of texts is known; empty where it is not."""
 
 
 class Known(NamedTuple):
@@ -84,44 +70,40 @@ class Known(NamedTuple):
     seconds: float
 
 
-def load(spec: Spec, made_from: Mapping[str, str]) -> Load:
-    """What decides how long it takes to make that from there."""
-    source = made_from.get("features") or made_from["task"]
-    match spec:
-        case EncoderSpec():
-            return Load((spec.model, spec.max_length), 1.0, source)
-        case TeacherSpec():
-            memory = spec.micro_batch_size, spec.gradient_checkpointing, spec.offload
-            how = spec.model, spec.max_length, spec.precision, spec.zero_stage, *memory
-            return Load(how, spec.epochs, source)
-        case ProbeSpec():
-            epochs = sum(fit.epochs for _, fit in spec.settings)
-            return Load((), len(spec.seeds) * epochs, source)
-        case StudentSpec():
-            circuit, fit = spec.circuit, spec.fit
-            work = len(spec.seeds) * fit.epochs * (circuit.layers + BESIDE)
-            return Load((circuit.ansatz, circuit.qubits, fit.batch_size), work, source)
-    raise AssertionError(f"{type(spec).__name__} is none of {', '.join(KINDS)}")
+def load(kind: str, spec: Spec, made_from: Mapping[str, str], texts: Mapping[str, int]) -> Load:
+    """What decides how long it takes to make that from there; see `of_jobs` for `texts`."""
+    tell = kinds.kind(kind).load
+    source = next((each for each in made_from.values() if each in texts), "")
+    return Load(*(tell(spec) if tell else ((), 0.0)), source if tell else "")
 
 
-def of_jobs(jobs: Iterable[Job[Any]], records: Iterable[Record], texts: Mapping[str, int]) -> Time:
-    """How long the jobs take that are not held.
+def of_jobs(
+    jobs: Iterable[Job[Any]], records: Iterable[Record], texts: Mapping[str, int]
+) -> dict[str, Time]:
+    """How long each of the jobs takes that are not held, by fingerprint.
 
     `records`: results of the jobs' kind. `texts`: how many texts there are, by the fingerprint of
-    their task and of their features; a record whose texts are not among them is left out.
+    a task and of what was made of it; a record whose texts are not among them is left out.
     """
-    known = [
-        Known(load(KINDS[record.kind].parse(record.spec), record.made_from), record.seconds)
-        for record in records
-    ]
-    known = [one for one in known if one.load.source in texts]
-    found = Time()
+    known = []
+    for record in records:
+        spec = kinds.kind(record.kind).spec
+        assert spec, "a kind that is made has one"
+        found = load(record.kind, spec.parse(record.spec), record.made_from, texts)
+        if found.source:
+            known.append(Known(found, record.seconds))
     # Thousands of trials differ in a few loads only.
-    loads = Counter(load(job.spec, job.made_from) for job in jobs if not job.held)
-    for wanted, count in loads.items():
-        seconds = _seconds(wanted, known, texts)
-        found += Time(unknown=count) if seconds is None else Time(count * seconds, seconds)
-    return found
+    seconds: dict[Load, float | None] = {}
+    times = {}
+    for job in jobs:
+        if job.held:
+            continue
+        wanted = load(job.kind, job.spec, job.made_from, texts)
+        if wanted not in seconds:
+            seconds[wanted] = _seconds(wanted, known, texts) if wanted.source else None
+        took = seconds[wanted]
+        times[job.fingerprint] = Time(unknown=1) if took is None else Time(took, took)
+    return times
 
 
 def of_search(tried: Sequence[Result], missing: int) -> Time:
@@ -132,28 +114,35 @@ def of_search(tried: Sequence[Result], missing: int) -> Time:
     return Time(missing * seconds, seconds)
 
 
-def times(plan: Plan, store: Store, texts: int) -> dict[str, Time]:
-    """The time of each kind of result that the plan lacks. `texts`: how many its task has.
+def times(plan: Plan, history: History, texts: int) -> dict[str, Time]:
+    """The time of each result that the plan lacks, by fingerprint. `texts`: how many its task has.
 
     Reads a few records of each kind, those of the plan first.
     """
-    needed: dict[str, Sequence[Job[Any]]] = {
-        FEATURES: plan.features,
-        SOFT_LABELS: plan.teachers,
-        PROBES: plan.probes,
-        STUDENTS: plan.trials,
-    }
-    lacking = {kind: jobs for kind, jobs in needed.items() if not all(job.held for job in jobs)}
+    jobs: dict[str, list[Job[Any]]] = {}
+    for job in plan.jobs:
+        jobs.setdefault(job.kind, []).append(job)
+    lacking = {kind: made for kind, made in jobs.items() if not all(job.held for job in made)}
     if not lacking:
         return {}
+    counting = {name for name, kind in kinds.kinds().items() if kind.counts_texts}
+    known = {kind: _sample(history, kind, jobs.get(kind, [])) for kind in {*counting, *lacking}}
     # Records of other features tell of how many texts they are.
-    known = {kind: _sample(store, kind, needed[kind]) for kind in {FEATURES, *lacking}}
-    counts = {}
-    for record in known[FEATURES]:
-        counts[record.fingerprint] = counts[record.made_from["task"]] = record.summary["texts"]
-    for job in plan.features:
-        counts[job.fingerprint] = counts[job.made_from["task"]] = texts
-    return {kind: of_jobs(jobs, known[kind], counts) for kind, jobs in lacking.items()}
+    counts = dict.fromkeys(_sources(plan), texts)
+    for kind in counting:
+        for record in known[kind]:
+            for name in (record.fingerprint, record.made_from["task"]):
+                counts.setdefault(name, record.summary["texts"])
+    found: dict[str, Time] = {}
+    for kind, made in lacking.items():
+        found |= of_jobs(made, known[kind], counts)
+    return found
+
+
+def _sources(plan: Plan) -> set[str]:
+    """The task's fingerprint and those of what is made of it."""
+    made = {job.fingerprint for job in plan.sources}
+    return made | {job.made_from["task"] for job in plan.sources if "task" in job.made_from}
 
 
 def _seconds(wanted: Load, known: Sequence[Known], texts: Mapping[str, int]) -> float | None:
@@ -167,7 +156,7 @@ def _seconds(wanted: Load, known: Sequence[Known], texts: Mapping[str, int]) -> 
     return median(one.seconds * ratio(one) for one in alike[:NEAREST]) if alike else None
 
 
-def _sample(store: Store, kind: str, jobs: Sequence[Job[Any]]) -> list[Record]:
+def _sample(history: History, kind: str, jobs: Sequence[Job[Any]]) -> list[Record]:
     """A few of the store's records of a kind: the plan's own, then others.
 
     In the order of their fingerprints, which is as good as drawn by lot, yet always the same.
@@ -175,7 +164,7 @@ def _sample(store: Store, kind: str, jobs: Sequence[Job[Any]]) -> list[Record]:
     """
     names = sorted(job.fingerprint for job in jobs if job.held)[:SAMPLE]
     if len(names) < SAMPLE:
-        others = store.fingerprints(kind).difference(names)
+        others = history.store.fingerprints(kind).difference(names)
         names += sorted(others)[: SAMPLE - len(names)]
-    found = read_all(lambda name: peek(store, (kind, name)), names)
+    found = read_all(lambda name: peek(history.store, (kind, name)), names)
     return [record for record in found if isinstance(record, Record)]

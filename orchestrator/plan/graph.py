@@ -1,133 +1,172 @@
 """What a sweep needs and what the store already holds. Pure: computes nothing, runs nothing."""
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from jobs import fingerprints
-from jobs.fingerprints import FEATURES, PROBES, SOFT_LABELS, STOPPED, STUDENTS
+from jobs import kinds
+from jobs.kinds import Job
+from jobs.kinds.trials import STOPPED
 from jobs.store import Store
 from orchestrator.grid.space import Search
-from qdllm.circuits.gates import weight_count
-from qdllm.specs import (
-    CircuitSpec,
-    EncoderSpec,
-    ProbeSpec,
-    Spec,
-    StudentSpec,
-    TaskSpec,
-    TeacherSpec,
-    canonical,
-    fingerprint,
-)
+from qdllm import families
+from qdllm.specs import TaskSpec, TrialSpec, canonical
 from qdllm.texts.data import Dataset
 
-S = TypeVar("S", bound=Spec)
+Trial = Job[TrialSpec]
+"""One trial's spec, trained with all its seeds."""
+Sources = tuple[tuple[str, str], ...]
+"""What trials are made from: roles and fingerprints."""
 
 
 @dataclass(frozen=True)
-class Job(Generic[S]):
-    """One result that a sweep needs: its kind, its name in the store, and whether it is there."""
+class Listed:
+    """A sweep of trials that are all known beforehand."""
 
-    kind: str
-    fingerprint: str
-    spec: S
-    made_from: dict[str, str]
-    held: bool
+    trials: tuple[Trial, ...]
+    references: tuple[Trial, ...]
+    """Trials that stand beside those, and that nobody asked for by name."""
+
+    @property
+    def asked(self) -> tuple[Trial, ...]:
+        """What the grid comes to."""
+        return self.trials
 
 
-Trial = Job[StudentSpec]
-"""One student spec, trained with all its seeds."""
+@dataclass(frozen=True)
+class Searched:
+    """A sweep whose trials a search asks for one by one, and whose references follow from them."""
+
+    search: Search
+    bases: tuple[Trial, ...]
+    """What it varies: one search for each."""
+
+    @property
+    def asked(self) -> tuple[Trial, ...]:
+        """What the grid comes to."""
+        return self.bases
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a sweep needs, in the order in which it is made."""
+    """Everything a sweep needs."""
 
     name: str
     """The sweep's own fingerprint: that of its set of trials, or of its search."""
-    features: tuple[Job[EncoderSpec], ...]
-    teachers: tuple[Job[TeacherSpec], ...]
-    probes: tuple[Job[ProbeSpec], ...]
-    trials: tuple[Trial, ...]
-    bases: tuple[Trial, ...] = ()
-    """What the searches vary, in place of trials and probes, which nobody can know before."""
+    jobs: tuple[Job[Any], ...]
+    """Every result that can be named beforehand, each after all that it is made from."""
+    sweep: Listed | Searched
+
+    @property
+    def sources(self) -> list[Job[Any]]:
+        """What is made before the first trial."""
+        return [job for job in self.jobs if kinds.kind(job.kind).holds != "trial"]
+
+    @property
+    def task(self) -> TaskSpec:
+        """The one task of all trials."""
+        return self.sweep.asked[0].spec.task
 
 
 def plan(
-    specs: Sequence[StudentSpec],
+    specs: Sequence[TrialSpec],
     dataset: Dataset,
     store: Store,
     search: Search | None = None,
     scheduler: str = "none",
+    champion: Sequence[str] | None = None,
 ) -> Plan:
     """Name every result that the specs need, each once, and ask the store which ones it holds.
 
     `specs`: trials of one task; with a search, its bases. `scheduler`: with one, a trial that one
-    has stopped before counts as held.
+    has stopped before counts as held. `champion`: families that it may be of, if the grid says so.
     """
-    held = {kind: store.fingerprints(kind) for kind in (FEATURES, SOFT_LABELS, PROBES, STUDENTS)}
-    if scheduler != "none":
-        held[STUDENTS] |= store.fingerprints(STOPPED)
+    held = _Held(store)
+    jobs: dict[str, Job[Any]] = {}
 
-    def job(kind: str, name: str, spec: S, made_from: dict[str, str]) -> Job[S]:
-        return Job(kind, name, spec, made_from, name in held[kind])
+    def name(kind: str, spec: Any) -> Job[Any]:
+        return kinds.named(kind, spec, specs[0].task, dataset.digest, held.note(jobs))
 
-    features: dict[str, Job[EncoderSpec]] = {}
-    teachers: dict[str, Job[TeacherSpec]] = {}
-    trials: dict[str, Trial] = {}
     # A model's digest costs a look at its files, so it is taken once.
-    sources: dict[tuple[TaskSpec, EncoderSpec, TeacherSpec], dict[str, str]] = {}
-    # Trials that read the same features and soft labels share their classical references.
-    groups: dict[tuple[str, str], list[StudentSpec]] = {}
+    sources: dict[tuple[Any, ...], Mapping[str, str]] = {}
+    asked: dict[str, Trial] = {}
     for spec in specs:
-        key = spec.task, spec.encoder, spec.teacher
-        if key not in sources:
-            task = {"task": fingerprints.of_task(spec.task, dataset.digest)}
-            sources[key] = made_from = fingerprints.sources(spec, dataset.digest)
-            encoded, taught = made_from["features"], made_from["soft_labels"]
-            features[encoded] = job(FEATURES, encoded, spec.encoder, task)
-            teachers[taught] = job(SOFT_LABELS, taught, spec.teacher, task)
-        made_from = sources[key]
-        name = fingerprint(spec, **made_from)
-        trials[name] = job(STUDENTS, name, spec, made_from)
-        groups.setdefault((made_from["features"], made_from["soft_labels"]), []).append(spec)
-    needed = tuple(features.values()), tuple(teachers.values())
+        kind = kinds.kind(families.of(spec).kind)
+        parts = kind.name, *(part for _, part in kind.needs(spec).values())
+        if parts not in sources:
+            sources[parts] = {
+                role: name(*source).fingerprint for role, source in kind.needs(spec).items()
+            }
+        trial = held.ask(Job.of(kind.name, spec, sources[parts]), scheduler != "none")
+        asked[trial.fingerprint] = trial
+    groups = grouped(asked.values())
+    for kind in kinds.kinds().values():
+        for members in groups.values() if kind.holds != "trial" else ():
+            for wanted in kind.beside([member.spec for member in members]):
+                name(kind.name, wanted)
+    order = list(dict.fromkeys(job.kind for job in jobs.values()))
+    made = sorted(jobs.values(), key=lambda job: order.index(job.kind))
+    identity: Any = sorted(asked)
+    trials = tuple(asked.values())
+    sweep: Listed | Searched
     if search:
-        asked = search.model_dump(mode="json", exclude={"trials"})
-        return Plan(_name([sorted(trials), asked]), *needed, (), (), tuple(trials.values()))
-    probes = probe_jobs(groups, held[PROBES])
-    return Plan(_name(sorted(trials)), *needed, probes, tuple(trials.values()))
+        identity = [identity, search.model_dump(mode="json", exclude={"trials"})]
+        sweep = Searched(search, trials)
+    else:
+        beside = (held.ask(each) for each in references(groups))
+        sweep = Listed(trials, tuple(each for each in beside if each.fingerprint not in asked))
+        made += [*trials, *sweep.references]
+    if champion is not None:
+        identity = {"trials": identity, "champion": sorted(champion)}
+    return Plan(_digest(identity), tuple(made), sweep)
 
 
-def probe_jobs(
-    groups: Mapping[tuple[str, str], Sequence[StudentSpec]], held: Container[str]
-) -> tuple[Job[ProbeSpec], ...]:
-    """The classical references of trials, grouped by the keys of their features and soft labels."""
-    jobs = []
-    for (encoded, taught), members in groups.items():
-        probe = probe_spec(members)
-        name = fingerprints.of_probe(probe, encoded, taught)
-        made_from = {"features": encoded, "soft_labels": taught}
-        jobs.append(Job(PROBES, name, probe, made_from, name in held))
-    return tuple(jobs)
+def grouped(trials: Iterable[Trial]) -> dict[Sources, list[Trial]]:
+    """Trials that are made from the same results, in their order."""
+    groups: dict[Sources, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(tuple(trial.made_from.items()), []).append(trial)
+    return groups
 
 
-def probe_spec(members: Sequence[StudentSpec]) -> ProbeSpec:
-    """The classical references of trials that share features and soft labels."""
-    settings = {(spec.loss, spec.fit) for spec in members}
-    return ProbeSpec(
-        circuit=max({spec.circuit for spec in members}, key=_size),
-        settings=tuple(sorted(settings, key=repr)),
-        seeds=members[0].seeds,
-    )
+def references(groups: Mapping[Sources, Sequence[Trial]]) -> Iterator[Trial]:
+    """The trials that shall stand beside others, which are grouped by what they are made from."""
+    seen = set()
+    for sources, members in groups.items():
+        specs = [member.spec for member in members]
+        for kind in kinds.kinds().values():
+            for spec in kind.beside(specs) if kind.holds == "trial" else ():
+                made_from = {role: dict(sources)[role] for role in kind.needs(spec)}
+                job: Trial = Job.of(kind.name, spec, made_from)  # type: ignore[arg-type]
+                if job.fingerprint not in seen:
+                    seen.add(job.fingerprint)
+                    yield job
 
 
-def _size(circuit: CircuitSpec) -> tuple[int, str]:
-    """Orders circuits by their weights, and those with as many in a fixed way."""
-    return weight_count(circuit), repr(circuit)
+class _Held:
+    """What a store holds; each kind is listed once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._names: dict[str, frozenset[str]] = {}
+
+    def ask(self, job: Job[Any], stopped_counts: bool = False) -> Job[Any]:
+        """The job, knowing whether it is there."""
+        held = job.fingerprint in self._of(job.kind) or (
+            stopped_counts and job.fingerprint in self._of(STOPPED.name)
+        )
+        return replace(job, held=True) if held else job
+
+    def note(self, jobs: dict[str, Job[Any]]) -> Any:
+        """A function that puts a job into the dictionary, once, knowing whether it is there."""
+        return lambda job: jobs.setdefault(job.fingerprint, self.ask(job))
+
+    def _of(self, kind: str) -> frozenset[str]:
+        if kind not in self._names:
+            self._names[kind] = self._store.fingerprints(kind)
+        return self._names[kind]
 
 
-def _name(identity: Any) -> str:
+def _digest(identity: Any) -> str:
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]

@@ -1,61 +1,92 @@
-"""What the store knows of a search: every result in its space, whichever sweep made it."""
+"""What the store knows from before: records, each read once, and what lies in a search's space."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from jobs.fingerprints import PROBES, STOPPED, STUDENTS
-from jobs.store import Store
+from jobs.kinds import Job
+from jobs.kinds.trials import STOPPED
+from jobs.store import Record, Store
 from orchestrator.grid.space import Search, at, inside, point
-from orchestrator.plan.graph import Job, Trial, probe_jobs
+from orchestrator.plan.graph import Sources, Trial, grouped, references
 from orchestrator.plan.ranking import Result, ranked
-from qdllm.specs import ProbeSpec, StudentSpec, fingerprint
+from qdllm import families
+from qdllm.specs import fingerprint
 
 READERS = 32
 """Records read at once: an object store answers each in tens of milliseconds."""
 COMPARED = 10
-"""After a search, its classical head is fitted in the ways of so many of the best trials."""
+"""After a search, its references are trained in the ways of so many of the best trials."""
 
 T = TypeVar("T")
 
 
-def in_space(store: Store, search: Search, base: Trial, kind: str = STUDENTS) -> list[Result]:
-    """All results that lie in a search's space around its base, ordered by fingerprint.
+class History:
+    """A store's records. They never change, so each is read once, and many at a time."""
 
-    With STOPPED as `kind`, the trials there that a scheduler has stopped and nobody has finished.
-    """
-    names = store.fingerprints(kind)
-    if kind == STOPPED:
-        names -= store.fingerprints(STUDENTS)
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._read: dict[tuple[str, str], Record] = {}
 
-    def result(name: str) -> Result | None:
-        record = store.record(kind, name)
-        if record is None or record.made_from != base.made_from:
-            return None
-        spec = StudentSpec.parse(record.spec)
-        near = at(base.spec, point(search, spec))
-        if not inside(search, spec) or fingerprint(near, **base.made_from) != name:
-            return None
-        return Result(Trial(kind, name, spec, record.made_from, True), record)
+    def records(self, kind: str, names: Iterable[str]) -> list[Record]:
+        """The records that there are of a kind, in the order of their names.
 
-    return read_all(result, sorted(names))
+        Raises DamagedError or VersionError for one that cannot be read.
+        """
+        names = list(names)
+        new = [name for name in dict.fromkeys(names) if (kind, name) not in self._read]
+        for record in read_all(lambda name: self.store.record(kind, name), new):
+            self._read[kind, record.fingerprint] = record
+        return [self._read[kind, name] for name in names if (kind, name) in self._read]
+
+    def results(self, kind: str, names: Iterable[str]) -> list[Result]:
+        """The same as trials with their records."""
+        return [
+            Result(
+                Job(kind, one.fingerprint, families.parse(one.spec), one.made_from, held=True), one
+            )
+            for one in self.records(kind, names)
+        ]
+
+    def in_space(self, search: Search, base: Trial, kind: str = "") -> list[Result]:
+        """All results that lie in a search's space around its base, ordered by fingerprint.
+
+        With STOPPED's name as `kind`, the trials there that a scheduler has stopped and nobody has
+        finished.
+        """
+        names = self.store.fingerprints(kind or base.kind)
+        if kind == STOPPED.name:
+            names -= self.store.fingerprints(base.kind)
+        alike = [
+            record.fingerprint
+            for record in self.records(kind or base.kind, sorted(names))
+            if record.made_from == base.made_from
+        ]
+        return [
+            result
+            for result in self.results(kind or base.kind, alike)
+            if type(result.trial.spec) is type(base.spec) and _lies_in(search, base, result.trial)
+        ]
+
+    def tried(self, search: Search, base: Trial, scheduler: str) -> list[Result]:
+        """What a search need not try again: with a scheduler, also what one has stopped."""
+        stopped = self.in_space(search, base, STOPPED.name) if scheduler != "none" else []
+        return self.in_space(search, base) + stopped
 
 
-def tried(store: Store, search: Search, base: Trial, scheduler: str) -> list[Result]:
-    """What a search need not try again: with a scheduler, also what one has stopped."""
-    stopped = in_space(store, search, base, STOPPED) if scheduler != "none" else []
-    return in_space(store, search, base) + stopped
+def _lies_in(search: Search, base: Trial, trial: Trial) -> bool:
+    """Whether a trial is what the search would call by that name."""
+    near = at(base.spec, point(search, trial.spec))
+    return inside(search, trial.spec) and fingerprint(near, **base.made_from) == trial.fingerprint
 
 
-def references(store: Store, tried: Sequence[Result]) -> tuple[Job[ProbeSpec], ...]:
-    """The classical references beside a search's trials, fitted in the ways of its best ones."""
-    groups: dict[tuple[str, str], list[StudentSpec]] = {}
-    for one in ranked(tried):
-        made_from = one.trial.made_from
-        members = groups.setdefault((made_from["features"], made_from["soft_labels"]), [])
-        if len(members) < COMPARED:
-            members.append(one.trial.spec)
-    return probe_jobs(groups, store.fingerprints(PROBES))
+def after_search(tried: Sequence[Result]) -> list[Trial]:
+    """The references beside a search's trials, trained in the ways of its best ones."""
+    groups: dict[Sources, list[Trial]] = {
+        sources: members[:COMPARED]
+        for sources, members in grouped(result.trial for result in ranked(tried)).items()
+    }
+    return list(references(groups))
 
 
 def read_all(read: Callable[[str], T | None], names: Iterable[str]) -> list[T]:

@@ -1,6 +1,6 @@
 """Finished trials, ranked by validation, and the one that a user should take."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from scipy.special import nctdtrinc, stdtrit
 from jobs.store import Record
 from orchestrator.plan.graph import Trial
 from qdllm.intervals import Interval, interval
+from qdllm.specs import flat
 
 OBJECTIVE = "val.accuracy"
 ROUND_OFF = 1e-9
@@ -112,28 +113,42 @@ def paired(first: Result, second: Result, metric: str = OBJECTIVE) -> Paired | N
 
 
 def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
-    """Each trial's settings that differ between the trials, by fingerprint and dotted path."""
-    settings = {trial.fingerprint: _flat(trial.spec.model_dump(mode="json")) for trial in trials}
-    keys = next(iter(settings.values()), {})
-    varied = [key for key in keys if len({repr(values[key]) for values in settings.values()}) > 1]
-    return {name: {key: values[key] for key in varied} for name, values in settings.items()}
+    """Each trial's settings that differ between the trials, by fingerprint and dotted path.
 
-
-def common(trials: Sequence[Trial]) -> dict[str, str]:
-    """The settings that all trials share, by dotted path."""
-    every = [_flat(trial.spec.model_dump(mode="json")) for trial in trials]
+    Of one that some trials' families do not have, the others' values count; those trials are
+    without it, and told apart by their family.
+    """
+    settings = {trial.fingerprint: flat(trial.spec.model_dump(mode="json")) for trial in trials}
+    varied = [key for key, values in _seen(settings.values()).items() if len(values) > 1]
     return {
-        key: str(value)
-        for key, value in every[0].items()
-        if all(settings[key] == value for settings in every)
+        name: {key: values[key] for key in varied if key in values}
+        for name, values in settings.items()
     }
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def keys(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The dotted paths that any of the trials has, in the order in which they come."""
+    return list(dict.fromkeys(key for values in settings for key in values))
+
+
+def common(trials: Sequence[Trial]) -> dict[str, str]:
+    """The settings that all trials share whose families have them, by dotted path."""
+    seen = _seen(flat(trial.spec.model_dump(mode="json")) for trial in trials)
+    return {
+        key: str(value)
+        for key, values in seen.items()
+        if len(values) == 1
+        for value in values.values()
+    }
+
+
+def _seen(settings: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The values that each setting has, each once under its text; in the order in which they come.
+
+    One that is not everywhere is among them.
+    """
+    seen: dict[str, dict[str, Any]] = {}
+    for each in settings:
+        for key, value in each.items():
+            seen.setdefault(key, {}).setdefault(repr(value), value)
+    return seen

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jobs import kinds
 from jobs.store import Store
 from orchestrator.console import PLAIN_WIDTH
+from orchestrator.plan import History
 from orchestrator.report import findings, page, tables
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError, QdllmError
@@ -48,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"there is no store in {home}; say with --home or --store where the sweep ran"
             )
-        store = Store(options.store or str(home / "store"))
-        found = findings.findings(store, findings.find(store, options.sweep))
+        history = History(Store(options.store or str(home / "store")))
+        found = findings.findings(history, findings.find(history, options.sweep))
         path = page.write(found, home / "reports")
     except (QdllmError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,17 +66,20 @@ def show(found: Findings) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    lines = [found.sweep.summary["texts"], *map(tables.teacher_line, found.teachers)]
+    told = (kinds.kind(record.kind).line(record) for record in found.sources)
+    lines = [found.sweep.summary["texts"], *filter(None, told)]
     if found.champion:
         title = f"{len(found.order)} trials of {found.name}, by validation accuracy"
         wide = console.width >= tables.WIDE
-        table = tables.trials_table(found.order, found.champion, found.probes, title, wide=wide)
-        lines += [table, tables.champion_line(found.champion, found.order[0])]
-        if found.evaluation:
-            opinion = tables.second_opinion_line(found.champion, found.evaluation)
-            lines.append(f"mindquantum: {opinion}")
+        lines += [
+            tables.trials_table(found, title, wide=wide),
+            tables.champion_line(found.champion, found.best, found.order[0]),
+        ]
+        for record in found.evaluations:
+            opinion = kinds.kind(record.kind).opinion(record, found.champion.record)
+            lines.append(f"{record.spec.get('backend', record.kind)}: {opinion}")
     else:
-        lines.append("no trial has finished, so there is no champion")
+        lines.append(tables.no_champion_line(found.order))
     if found.missing:
         n = len(found.missing)
         lines.append(f"{n} trial has no result" if n == 1 else f"{n} trials have no result")

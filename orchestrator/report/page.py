@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jobs.fingerprints import PROBES, STUDENTS
+from jobs import kinds
+from jobs.kinds.kind import Standing
 from jobs.store import Record
 from orchestrator.console import duration
 from orchestrator.plan.ranking import Result, common
@@ -18,10 +19,10 @@ from orchestrator.report import figures, paper, tables
 from orchestrator.report.figures import Picture
 from orchestrator.report.figures.canvas import FAINT, INK, MUTED, NIGHT, PAPER, SERIES
 from orchestrator.report.findings import Findings
+from qdllm import families
+from qdllm.families.quantum import StudentSpec
 
 COLOURS = {"ink": INK, "muted": MUTED, "faint": FAINT, "paper": PAPER, "accent": SERIES[0]}
-ONE_CORE = (STUDENTS, PROBES)
-"""Kinds of result that one core makes; others may use all of the machine's."""
 MEASURES = {
     "val.accuracy": "validation",
     "test.accuracy": "test",
@@ -30,6 +31,8 @@ MEASURES = {
     "test.calibration_error": "calibration error",
 }
 """What the table of trials shows, with its headings."""
+STANDING = ("test.accuracy", "val.accuracy", "test.agreement", "test.calibration_error")
+"""What is told of all that stands beside one another."""
 
 Row = tuple[str, ...]
 
@@ -70,6 +73,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
         drawn=drawn,
         until=datetime.fromtimestamp(max(one.created for one in records), UTC),
         lines=_lines(found),
+        key=_key(found),
         standing=list(_standing(found)),
         head=_head(found),
         trials=[_trial(found, rank, one) for rank, one in enumerate(found.order, start=1)],
@@ -92,47 +96,71 @@ def _image(picture: Picture) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(figures.svg(picture).encode()).decode()
 
 
+def _key(found: Findings) -> list[tuple[str, str, str]]:
+    """The figures at the top of the page: what each is, the figure, and what goes with it."""
+    if not found.champion:
+        return []
+    rows = []
+    for split, metric in (("test", "test.accuracy"), ("validation", "val.accuracy")):
+        at = found.champion.over_seeds(metric)
+        seeds = f"{at.n} seed{'s' * (at.n > 1)}"
+        spread = f"± {at.ci95:.4f}, {seeds}" if at.n > 1 else seeds
+        rows.append((f"champion, {split}", f"{at.mean:.4f}", spread))
+    spec = found.champion.trial.spec
+    told = families.of(spec).label
+    if isinstance(spec, StudentSpec):
+        layers = spec.circuit.layers
+        told = f"{spec.circuit.qubits} qubits, {layers} layer{'s' * (layers > 1)}"
+    rows.append(("its parameters", f"{found.champion.parameters:,}", told))
+    if found.teacher:
+        accuracy = kinds.kind(found.teacher.kind).metrics(found.teacher)
+        validation = f"validation {accuracy['val.accuracy']:.4f}"
+        rows.append(("its teacher, test", f"{accuracy['test.accuracy']:.4f}", validation))
+    return rows
+
+
 def _lines(found: Findings) -> list[str]:
     """What the champion is, in sentences."""
     if not found.champion:
-        return []
+        return [tables.no_champion_line(found.order)]
     settings = tables.told(found.settings[found.champion.trial.fingerprint])
     return [
         f"the champion has {settings or 'the settings below'}",
-        *tables.champion_line(found.champion, found.order[0]).splitlines(),
+        *tables.champion_line(found.champion, found.best, found.order[0]).splitlines(),
     ]
 
 
 def _standing(found: Findings) -> Iterator[Row]:
-    """Teacher, students, references: name, test, validation, parameters, agreement, calibration."""
-    told = ("teacher.model", "teacher.rank")
-    varied = [key for key in found.axes if key.startswith("teacher.") and key not in told]
-    for teacher in found.teachers:
-        accuracy = teacher.summary["accuracy"]
-        apart = {key: teacher.spec[key.partition(".")[2]] for key in varied}
-        name = f"teacher {tables.label(teacher.spec['model'])}, LoRA rank {teacher.spec['rank']}"
-        name += f" ({tables.told(apart)})" if apart else ""
-        size = f"{teacher.summary['parameters']:,} trained"
-        yield name, f"{accuracy['test']:.4f}", f"{accuracy['validation']:.4f}", size, "", ""
+    """Sources, champion, references: name, test, validation, parameters, agreement, calibration."""
+    for record in found.sources:
+        yield from _told(found, kinds.kind(record.kind).standing(record))
     if not found.champion:
         return
-    champion, best = found.champion, found.order[0]
-    yield _student("★ champion", champion)
-    if found.evaluation:
-        measured = found.evaluation.summary["metrics"]
-        parts = ("accuracy", "agreement", "calibration_error")
-        test, *others = (tables.accuracy(measured[f"test.{part}"]) for part in parts)
-        yield "★ champion, simulated by MindQuantum", test, "", "", *others
-    if best is not champion:
-        yield _student("best by validation", best)
-    for name, summary in found.references:
-        measured = (summary[f"{split}.accuracy"] for split in ("test", "val"))
-        yield name, *map(tables.accuracy, measured), f"{summary['parameters']:,}", "", ""
+    yield _student("★ champion", found.champion)
+    for record in found.evaluations:
+        yield from _told(found, kinds.kind(record.kind).standing(record))
+    best = found.order[0]
+    if best is not found.champion:
+        apart = "" if best is found.best else f" ({families.of(best.trial.spec).label})"
+        yield _student(f"best by validation{apart}", best)
+    yield from _told(found, found.beside)
+
+
+def _told(found: Findings, standings: Iterable[Standing]) -> Iterator[Row]:
+    """Lines of what stands beside; where sources were varied, with those that it was made from."""
+    varied = [key for key in found.axes if key.startswith(("encoder.", "teacher."))]
+    for one in standings:
+        apart = {key: one.settings[key] for key in varied if key in one.settings}
+        name = one.name + (f" ({tables.told(apart)})" if apart else "")
+        size = "" if one.parameters is None else f"{one.parameters:,} {one.word}".rstrip()
+        test, validation, *others = (
+            tables.accuracy(one.metrics[name]) if name in one.metrics else "" for name in STANDING
+        )
+        yield name, test, validation, size, *others
 
 
 def _student(name: str, one: Result) -> Row:
-    measures = ("test.accuracy", "val.accuracy", "test.agreement", "test.calibration_error")
-    test, validation, *others = (tables.plus_minus(one.over_seeds(measure)) for measure in measures)
+    test, validation, *others = (tables.measured(one, measure) for measure in STANDING)
     return name, test, validation, f"{one.parameters:,}", *others
 
 
@@ -144,7 +172,7 @@ def _head(found: Findings) -> Row:
 
 def _trial(found: Findings, rank: int, one: Result) -> Row:
     """A line of the table of trials, under `_head`."""
-    validation, test, *others = (tables.plus_minus(one.over_seeds(name)) for name in MEASURES)
+    validation, test, *others = (tables.measured(one, name) for name in MEASURES)
     return (
         f"{rank}{' ★' if one is found.champion else ''}",
         validation,
@@ -159,14 +187,12 @@ def _trial(found: Findings, rank: int, one: Result) -> Row:
 
 
 def _made(found: Findings) -> dict[str, list[Record]]:
-    """Every result of the sweep, by kind."""
-    return {
-        "features": found.features,
-        "soft labels": found.teachers,
-        "classical references": found.probes,
-        "students": [one.record for one in found.order],
-        "second opinion": [found.evaluation] if found.evaluation else [],
-    }
+    """Every result of the sweep, by what several of its kind are called."""
+    trials = [one.record for one in found.order]
+    made: dict[str, list[Record]] = {}
+    for record in [*found.sources, *trials, *found.references, *found.evaluations]:
+        made.setdefault(kinds.kind(record.kind).label, []).append(record)
+    return made
 
 
 def _records(found: Findings) -> list[Record]:
@@ -177,8 +203,6 @@ def _costs(found: Findings) -> Iterator[Row]:
     """What was computed: results, of them held before, time one by one, CPU hours at most."""
     total_seconds = total_hours = 0.0
     for kind, made in _made(found).items():
-        if not made:
-            continue
         seconds = sum(record.seconds for record in made)
         hours = sum(record.seconds * _cores(record) for record in made) / 3600
         before = sum(record.created < found.sweep.created for record in made)
@@ -188,7 +212,7 @@ def _costs(found: Findings) -> Iterator[Row]:
 
 
 def _cores(record: Record) -> int:
-    return 1 if record.kind in ONE_CORE else int(record.versions.get("cores", 1))
+    return 1 if kinds.kind(record.kind).one_core else int(record.versions.get("cores", 1))
 
 
 def _versions(records: Sequence[Record]) -> dict[str, str]:
@@ -204,14 +228,10 @@ def _lineage(found: Findings) -> Iterator[tuple[str, str]]:
     """The fingerprints that lead from the texts to the champion."""
     yield "sweep", found.sweep.fingerprint
     yield "texts", found.sweep.made_from["texts"]
-    for kind, made in (("features", found.features), ("soft labels", found.teachers)):
-        for record in made:
-            yield kind, record.fingerprint
-    for teacher in found.teachers:
-        if "adapter" in teacher.made_from:
-            yield "teacher's adapter", teacher.made_from["adapter"]
-    for probe in found.probes:
-        yield "classical references", probe.fingerprint
+    for record in [*found.sources, *found.references]:
+        yield kinds.kind(record.kind).label, record.fingerprint
+        if "adapter" in record.made_from:
+            yield "teacher's adapter", record.made_from["adapter"]
     if found.champion:
         yield "champion", found.champion.trial.fingerprint
 

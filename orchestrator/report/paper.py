@@ -10,7 +10,8 @@ import yaml
 from orchestrator.plan.ranking import Result, champion
 from orchestrator.report.findings import Findings
 from orchestrator.report.tables import label, plus_minus
-from qdllm.specs import StudentSpec
+from qdllm.families.quantum import StudentSpec
+from qdllm.specs import TrialSpec
 
 FILE = Path(__file__).with_name("paper.yaml")
 
@@ -37,8 +38,10 @@ def beside(found: Findings) -> list[Beside]:
     return tables
 
 
-def loss(spec: StudentSpec) -> str | None:
+def loss(spec: TrialSpec) -> str | None:
     """Which loss of Table 7 a student was trained with, if any."""
+    if not isinstance(spec, StudentSpec):
+        return None
     terms = spec.loss.teacher_terms
     if spec.loss.alpha == 0:
         return "CE"
@@ -47,9 +50,14 @@ def loss(spec: StudentSpec) -> str | None:
     return "KL+JS+CE" if terms == "kl+js" else None
 
 
+def teacher(spec: TrialSpec) -> str | None:
+    """Whose student it is."""
+    return spec.teacher.model if isinstance(spec, StudentSpec) else None
+
+
 def _teachers(found: Findings, printed: dict[str, Any], task: str) -> Beside:
     figures = printed["tasks"][task]
-    ours = _champions(found, lambda spec: spec.teacher.model)
+    ours = _champions(found, teacher)
     title = f"Students by their teacher: Tables {figures['table']} and 8"
     return _side_by_side(title, "teacher", figures["by_teacher"], ours, printed["teachers"])
 
@@ -83,7 +91,7 @@ def _side_by_side(
     return Beside(title, head, rows)
 
 
-def _champions(found: Findings, group: Callable[[StudentSpec], str | None]) -> dict[str, Result]:
+def _champions(found: Findings, group: Callable[[TrialSpec], str | None]) -> dict[str, Result]:
     """The champion of each group of trials; what is in no group is left out."""
     groups: dict[str, list[Result]] = {}
     for one in found.order:

@@ -1,7 +1,7 @@
 """What a sweep found, as text: the plan before it, the table after it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -9,8 +9,11 @@ from rich.table import Table
 from jobs.store import Record
 from orchestrator.console import duration
 from orchestrator.plan.forecast import Need
-from orchestrator.plan.ranking import OBJECTIVE, Result, axes, common, paired
+from orchestrator.plan.ranking import OBJECTIVE, Result, axes, keys, paired
 from qdllm.intervals import Interval, interval
+
+if TYPE_CHECKING:
+    from orchestrator.report.findings import Findings
 
 ROWS = 10
 AXES = 4
@@ -70,17 +73,16 @@ def _how_long(needs: Sequence[Need]) -> str:
     return f"{about} {duration(seconds)}{in_turn}"
 
 
-def trials_table(
-    order: Sequence[Result], champion: Result, probes: Sequence[Record], title: str, wide: bool
-) -> Table:
-    """The ten best trials, the champion if it is not among them, and the classical references.
+def trials_table(found: "Findings", title: str, wide: bool) -> Table:
+    """The ten best trials, the champion if it is not among them, and what stands beside them.
 
     `wide` adds agreement with the teacher and time per epoch, for which 80 columns are too few, and
     beside many axes any number of them.
     """
+    order, champion = found.order, found.champion
     settings = axes([result.trial for result in order])
-    keys = list(next(iter(settings.values())))
-    wide = wide and len(keys) <= AXES
+    columns = keys(settings.values())
+    wide = wide and len(columns) <= AXES
     table = Table(
         title=title,
         title_justify="left",
@@ -89,43 +91,38 @@ def trials_table(
         padding=(0, 1, 0, 0),
     )
     table.caption = (
-        f"± is the 95 % interval of the mean over {len(order[0].trial.spec.seeds)} seeds, "
-        "Student's t; ★ is the champion"
+        f"± is the 95 % interval of the mean over {_seeds(order)} seeds, Student's t; ★ is the "
+        "champion"
     )
     table.add_column("")
     measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
     headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
-    for heading in (*_short(keys), *headings):
+    for heading in (*_short(columns), *headings):
         table.add_column(heading, justify="right", no_wrap=True)
-    for result in [*order[:ROWS], *([champion] if champion not in order[:ROWS] else [])]:
-        cells = [
+    shown = order[:ROWS]
+    if champion and champion not in shown:
+        shown = [*shown, champion]
+    for result in shown:
+        row = [
             f"{order.index(result) + 1}{' ★' if result is champion else ''}",
-            *(_cell(settings[result.trial.fingerprint][key]) for key in keys),
+            *(_cell(settings[result.trial.fingerprint].get(key, "")) for key in columns),
             f"{result.parameters:,}",
-            *(plus_minus(result.over_seeds(measure)) for measure in measures),
+            *(measured(result, measure) for measure in measures),
         ]
         if wide:
-            cells.append(f"{result.record.summary['seconds_per_epoch']:.2f}")
-        table.add_row(*cells)
-    for record in probes:
-        beside = [result.trial for result in order if result.trial.made_from == record.made_from]
-        inputs = {
-            key: value
-            for key, value in (common(beside) if beside else {}).items()
-            if key.startswith(("encoder.", "teacher."))
-        }
-        for name, summary in record.summary.items():
-            told = inputs | {
-                f"{group}.{key}": value
-                for group in ("loss", "fit")
-                for key, value in summary.get(group, {}).items()
-            }
-            table.add_row(
-                name,
-                *(_cell(told.get(key, "")) for key in keys),
-                f"{summary['parameters']:,}",
-                *(accuracy(summary[f"{split}.accuracy"]) for split in ("val", "test")),
-            )
+            row.append(f"{result.record.summary['seconds_per_epoch']:.2f}")
+        table.add_row(*row)
+    for standing in found.beside:
+        table.add_row(
+            standing.name,
+            # A reference has no circuit, at most the size of one.
+            *(
+                _cell("" if key.startswith("circuit.") else standing.settings.get(key, ""))
+                for key in columns
+            ),
+            f"{standing.parameters:,}",
+            *(accuracy(standing.metrics[f"{split}.accuracy"]) for split in ("val", "test")),
+        )
     return table
 
 
@@ -138,16 +135,6 @@ def _short(keys: Sequence[str]) -> list[str]:
     """Settings' last words, or their whole paths where those collide."""
     last = [key.rpartition(".")[2] for key in keys]
     return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
-
-
-def teacher_line(record: Record) -> str:
-    """The teacher's own accuracy, which its students are measured against."""
-    spec, summary = record.spec, record.summary
-    return (
-        f"teacher {spec['model']}, LoRA rank {spec['rank']}: "
-        f"validation {summary['accuracy']['validation']:.4f}, "
-        f"test {summary['accuracy']['test']:.4f}"
-    )
 
 
 def curve_table(record: Record) -> Table:
@@ -175,16 +162,26 @@ def missing_lines(
     ]
 
 
-def champion_line(champion: Result, best: Result) -> str:
-    """What the champion is, and why it and not the best."""
+def champion_line(champion: Result, best: Result, first: Result | None = None) -> str:
+    """What the champion is, and why it and not the best.
+
+    `best`: of those that it was chosen from. `first`: of all trials, if that is another.
+    """
     size = f"{champion.parameters:,} parameters"
     if champion is best:
-        return f"champion: the best by validation, {size}"
+        of = "" if first in (None, best) else " of the families that it may be of"
+        return f"champion: the best{of} by validation, {size}"
     behind = best.over_seeds(OBJECTIVE).mean - champion.over_seeds(OBJECTIVE).mean
     return (
         f"champion: {size}, the smallest within one standard error of the best "
         f"({behind:.4f} behind it in validation)\n{comparison_line(champion, best)}"
     )
+
+
+def no_champion_line(order: Sequence[Result]) -> str:
+    """Why there is none."""
+    of = " of the families that it may be of" if order else ""
+    return f"no trial{of} has finished, so there is no champion"
 
 
 def comparison_line(champion: Result, best: Result) -> str:
@@ -197,16 +194,6 @@ def comparison_line(champion: Result, best: Result) -> str:
         f"best − champion, paired over {difference.n} seeds: {difference.mean:+.4f} "
         f"± {difference.ci95:.4f}, p {'< 0.001' if p < 0.001 else f'= {p:.2g}'} (t-test; with "
         f"{difference.n} seeds it sees a difference of {found.detectable:.4f} four times in five)"
-    )
-
-
-def second_opinion_line(champion: Result, evaluation: Record) -> str:
-    """What another simulator says of the champion."""
-    found = interval(evaluation.summary["metrics"]["test.accuracy"])
-    ours = champion.over_seeds("test.accuracy")
-    return (
-        f"test {found.mean:.4f}, ours {ours.mean:.4f}; "
-        f"no ⟨Z⟩ differs by more than {evaluation.summary['largest_difference']:.1e}"
     )
 
 
@@ -231,8 +218,19 @@ def told(settings: Mapping[str, Any]) -> str:
 
 def seeds_bar(order: Sequence[Result]) -> str:
     """What a bar or band over seeds is."""
-    n = order[0].over_seeds(OBJECTIVE).n
+    n = _seeds(order)
     return f"the 95 % interval of the mean over {n} seeds (Student's t)" if n > 1 else "no interval"
+
+
+def _seeds(order: Sequence[Result]) -> int:
+    """How many a trial has; of a family whose trials draw nothing, each has one."""
+    return max(len(one.trial.spec.seeds) for one in order)
+
+
+def measured(result: Result, metric: str) -> str:
+    """A trial's measure over its seeds; nothing where its family has no such measure."""
+    has = metric in result.record.summary["metrics"]
+    return plus_minus(result.over_seeds(metric)) if has else ""
 
 
 def plus_minus(found: Interval) -> str:

@@ -1,1 +1,21 @@
-"""The walk of one sweep, step by step."""
+"""The walk of one sweep, step by step: `orchestrator.sweep.walk` calls them in their order."""
+
+from orchestrator.steps import lock
+from orchestrator.steps.conclusion import conclude
+from orchestrator.steps.preparation import check_workers, open_tracker, prepare
+from orchestrator.steps.session import GO_ON, Session, Sweep
+from orchestrator.steps.sources import make_sources
+from orchestrator.steps.trials import train
+
+__all__ = [
+    "GO_ON",
+    "Session",
+    "Sweep",
+    "check_workers",
+    "conclude",
+    "lock",
+    "make_sources",
+    "open_tracker",
+    "prepare",
+    "train",
+]

@@ -1,61 +1,84 @@
-"""Step 4: the students. What is held is told, what is missing is run, by list or by search."""
+"""The trials: what is held is told, what is missing is run, by list or as a search asks."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from jobs.fingerprints import STOPPED, STUDENTS
+from jobs.inputs import gather
+from jobs.kinds.trials import STOPPED
 from orchestrator.console import Phase
 from orchestrator.grid.measures import CURVES
-from orchestrator.grid.space import Search, point
-from orchestrator.plan import Trial
-from orchestrator.plan.history import in_space, references, tried
-from orchestrator.plan.ranking import Result, axes
-from orchestrator.steps.inputs import Sweep
+from orchestrator.grid.space import point
+from orchestrator.plan import Listed, Result, Searched, Trial
+from orchestrator.plan.graph import grouped
+from orchestrator.plan.history import after_search
+from orchestrator.plan.ranking import axes, keys
+from orchestrator.steps.session import Sweep
+from orchestrator.steps.sources import Lacking, reason
+from orchestrator.tracking import Tracker
+from orchestrator.tune.group import Group
 from qdllm.errors import StoreError
+from qdllm.specs import flat
 
-if TYPE_CHECKING:
-    from orchestrator.tracking import Tracker
+Settings = Mapping[str, Any]
+
+
+def train(sweep: Sweep, tracker: Tracker, lacking: Lacking) -> dict[str, str]:
+    """Run what is missing, then the references beside it. Returns why trials have no result.
+
+    `lacking`: why teachers gave no soft labels.
+    """
+    asked = sweep.plan.sweep
+    if isinstance(asked, Listed):
+        failures = _list(sweep, tracker, lacking, asked)
+        _references(sweep, tracker, lacking, asked.references, keys(axes(asked.trials).values()))
+    else:
+        failures, results = _search(sweep, tracker, lacking, asked)
+        beside = after_search(results)
+        _references(sweep, tracker, lacking, beside, list(asked.search.space))
+    return failures
 
 
 @dataclass
-class Ended:
+class Endings:
     """Hears of each trial's end, tells MLflow, and remembers what went wrong."""
 
     sweep: Sweep
-    tracker: "Tracker"
-    settings: Mapping[str, Mapping[str, Any]]
-    """The swept settings of each trial that is known beforehand, by fingerprint."""
-    common: Mapping[str, Any] = field(default_factory=dict)
+    tracker: Tracker
+    settings: dict[str, Settings]
+    """What is told of each trial, by fingerprint."""
+    shared: Settings = field(default_factory=dict)
     """What a search's base has that other bases have not."""
+    reference: bool = False
+    """Whether these are trials that nobody asked for by name."""
     phase: Phase | None = None
     failures: dict[str, str] = field(default_factory=dict)
     """Why trials have no result, by fingerprint; those that a scheduler stopped are not here."""
-    unread: list[tuple[Trial, Mapping[str, Any]]] = field(default_factory=list)
+    unread: list[tuple[Trial, Settings]] = field(default_factory=list)
     """Trials that ended while the store was away, with their last reports."""
 
-    def told(self, trial: Trial) -> Mapping[str, Any]:
+    def told(self, trial: Trial) -> Settings:
         """A trial's swept settings."""
-        trials = self.sweep.definition.search
-        if trials:
-            return {**self.common, **point(trials, trial.spec)}
+        asked = self.sweep.plan.sweep
+        if trial.fingerprint not in self.settings and isinstance(asked, Searched):
+            return {**self.shared, **point(asked.search, trial.spec)}
         return self.settings[trial.fingerprint]
 
     def done(self, trial: Trial) -> None:
         """Its record is in the store; MLflow is told, unless it knows."""
         if not self.tracker.finished(trial.fingerprint):
             record, tensors = self.sweep.store.load(trial.kind, trial.fingerprint)
-            self.tracker.write_trial(Result(trial, record), self.told(trial), tensors)
+            result = Result(trial, record)
+            self.tracker.write_trial(result, self.told(trial), tensors, self.reference)
 
     def stopped(self, trial: Trial) -> None:
         """A scheduler has ended it, in this run or an earlier one; MLflow is told."""
-        record = self.sweep.store.record(STOPPED, trial.fingerprint)
+        record = self.sweep.store.record(STOPPED.name, trial.fingerprint)
         assert record is not None, "whoever calls this has seen it"
-        reason = record.summary["reason"]
-        self.tracker.write_failure(trial.fingerprint, self.told(trial), reason, record.created)
+        self._write_failure(trial, record.summary["reason"], record.created)
 
-    def ended(self, trial: Trial, last: Mapping[str, Any]) -> None:
+    def ended(self, trial: Trial, last: Settings) -> None:
         """It ended by itself or by the scheduler; `last` is its last report."""
         try:
             self.settle(trial, last)
@@ -64,7 +87,7 @@ class Ended:
             self.unread.append((trial, last))
         self._advance()
 
-    def settle(self, trial: Trial, last: Mapping[str, Any]) -> None:
+    def settle(self, trial: Trial, last: Settings) -> None:
         """Tell what became of it. Raises StoreError where the store does not answer."""
         if "failed" in last:
             self._fail(trial, last["failed"])
@@ -80,14 +103,18 @@ class Ended:
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self.failures[trial.fingerprint] = reason
-        self.tracker.write_failure(trial.fingerprint, self.told(trial), reason, time.time())
+        self._write_failure(trial, reason, time.time())
 
-    def _stop(self, trial: Trial, last: Mapping[str, Any]) -> None:
+    def _write_failure(self, trial: Trial, reason: str, when: float) -> None:
+        told = self.told(trial)
+        self.tracker.write_failure(trial.fingerprint, told, reason, when, self.reference)
+
+    def _stop(self, trial: Trial, last: Settings) -> None:
         """Remember that it was tried, so that it is not tried again."""
         scheduler, epoch = self.sweep.definition.scheduler, last["epoch"]
-        curves = {curve: last[curve] for curve in CURVES}
+        curves = {curve: last[curve] for curve in CURVES if curve in last}
         self.sweep.store.publish(
-            STOPPED,
+            STOPPED.name,
             trial.fingerprint,
             tensors={},
             spec=trial.spec.model_dump(mode="json"),
@@ -105,91 +132,120 @@ class Ended:
             self.phase.update(self.phase.done + 1, note=note)
 
 
-def train(
-    sweep: Sweep, tracker: "Tracker", lacking: Mapping[str, str]
-) -> tuple[Sweep, dict[str, str]]:
-    """Run what is missing. Returns the sweep with all its trials, and why some have no result.
+def _list(sweep: Sweep, tracker: Tracker, lacking: Lacking, asked: Listed) -> dict[str, str]:
+    """Returns why trials have no result."""
+    endings = Endings(sweep, tracker, dict(axes(asked.trials)))
+    _run(endings, "students", asked.trials, lacking)
+    return endings.failures
 
-    A list of trials is what it was; a search's are known only now, with the references beside them.
-    `lacking`: why teachers gave no soft labels, by fingerprint.
+
+def _references(
+    sweep: Sweep, tracker: Tracker, lacking: Lacking, trials: Sequence[Trial], told: Sequence[str]
+) -> None:
+    """Train those that the store lacks, each to its end, in the ways of the students.
+
+    One that fails is out of the race, and fails nothing else. `told`: what is told of the students.
     """
-    if sweep.definition.search:
-        return _search(sweep, sweep.definition.search, tracker, lacking)
-    ended = Ended(sweep, tracker, axes(sweep.plan.trials))
-    finished = sweep.store.fingerprints(STUDENTS)
-    groups: dict[tuple[str, str], list[Trial]] = {}
-    for trial in sweep.plan.trials:
-        if trial.made_from["soft_labels"] in lacking:
-            ended.failed(trial, lacking[trial.made_from["soft_labels"]])
-        elif not trial.held:
-            key = trial.made_from["features"], trial.made_from["soft_labels"]
-            groups.setdefault(key, []).append(trial)
-        elif trial.fingerprint in finished:
-            ended.done(trial)
-        else:
-            ended.stopped(trial)
-    missing = [trial for trials in groups.values() for trial in trials]
-    if missing:
-        sweep.connect()  # before Ray is imported, which reads its environment then
-        from orchestrator.tune import tuner
+    settings = {trial.fingerprint: flat(trial.spec.model_dump(mode="json")) for trial in trials}
+    kept = ["family", *(key for key in told if key != "family" and not key.startswith("circuit."))]
+    endings = Endings(
+        sweep,
+        tracker,
+        {
+            name: {key: values[key] for key in kept if key in values}
+            for name, values in settings.items()
+        },
+        reference=True,
+    )
+    _run(endings, "references", trials, lacking, "none")
+    for name, why in endings.failures.items():
+        if why not in lacking.values():
+            sweep.terminal.print(f"reference {name}, {endings.settings[name]['family']}: {why}")
 
-        with sweep.terminal.phase("students", len(missing)) as ended.phase:
-            for trials in groups.values():
-                tuner.run_list(_runner(sweep, trials[0], ended), trials)
-            _settle(ended, missing)
-    return sweep, ended.failures
+
+def _run(
+    endings: Endings,
+    name: str,
+    trials: Sequence[Trial],
+    lacking: Lacking,
+    scheduler: str | None = None,
+) -> None:
+    """Tell of what is held, run the others group by group.
+
+    `scheduler`: another than the grid's.
+    """
+    sweep, finished = endings.sweep, dict[str, frozenset[str]]()
+    missing = []
+    for trial in trials:
+        names = finished.setdefault(trial.kind, sweep.store.fingerprints(trial.kind))
+        if why := reason(trial, lacking):
+            endings.failed(trial, why)
+        elif trial.fingerprint in names:
+            endings.done(trial)
+        elif trial.held:
+            endings.stopped(trial)
+        else:
+            missing.append(trial)
+    if not missing:
+        return
+    sweep.session.connect()
+    with sweep.terminal.phase(name, len(missing)) as endings.phase:
+        for members in grouped(missing).values():
+            group = _group(endings, members[0], scheduler)
+            sweep.session.executor.run_list(group, members)
+        _settle(endings, missing)
 
 
 def _search(
-    sweep: Sweep, asked: Search, tracker: "Tracker", lacking: Mapping[str, str]
-) -> tuple[Sweep, dict[str, str]]:
-    """One search for each base; everything in the store that lies in its space is its past."""
-    varied = axes(sweep.plan.bases)
-    ended = Ended(sweep, tracker, {})
-    found: list[Result] = []
-    for base in sweep.plan.bases:
-        if base.made_from["soft_labels"] in lacking:
-            ended.failures[base.fingerprint] = lacking[base.made_from["soft_labels"]]
+    sweep: Sweep, tracker: Tracker, lacking: Lacking, asked: Searched
+) -> tuple[dict[str, str], list[Result]]:
+    """One search for each base; everything in the store that lies in its space is its past.
+
+    Returns why bases and trials have no result, and all that then lies in the space.
+    """
+    search, history, varied = asked.search, sweep.session.history, axes(asked.bases)
+    endings, results = Endings(sweep, tracker, {}), list[Result]()
+    for base in asked.bases:
+        if why := reason(base, lacking):
+            endings.failures[base.fingerprint] = why
             continue
-        past = tried(sweep.store, asked, base, sweep.definition.scheduler)
-        ended.common = varied[base.fingerprint]
+        past = history.tried(search, base, sweep.definition.scheduler)
+        endings.shared = varied[base.fingerprint]
         for result in past:
-            tell = ended.stopped if result.trial.kind == STOPPED else ended.done
+            tell = endings.stopped if result.trial.kind == STOPPED.name else endings.done
             tell(result.trial)
-        missing = asked.trials - len(past)
+        missing = search.trials - len(past)
         if missing > 0:
-            sweep.connect()  # before Ray is imported, which reads its environment then
-            from orchestrator.tune import tuner
-
-            with sweep.terminal.phase("students", missing) as ended.phase:
-                ended.phase.note = ", ".join(f"{k}={v}" for k, v in ended.common.items())
-                runner = _runner(sweep, base, ended)
-                tuner.run_search(runner, asked, base, past, missing)
-                _settle(ended, [])
-        found += in_space(sweep.store, asked, base)
-    known = replace(
-        sweep.plan,
-        trials=tuple(one.trial for one in found),
-        probes=references(sweep.store, found),
-    )
-    return replace(sweep, plan=known), ended.failures
+            sweep.session.connect()
+            with sweep.terminal.phase("students", missing) as endings.phase:
+                endings.phase.note = ", ".join(f"{k}={v}" for k, v in endings.shared.items())
+                group = _group(endings, base)
+                sweep.session.executor.run_search(group, search, base, past, missing)
+                _settle(endings, [])
+        results += history.in_space(search, base)
+    return endings.failures, results
 
 
-def _runner(sweep: Sweep, trial: Trial, ended: Ended) -> Any:
-    """What the trials that read the same features and soft labels share."""
-    from jobs.inputs import gather
-    from orchestrator.tune.tuner import Runner
+def _group(endings: Endings, trial: Trial, scheduler: str | None = None) -> Group:
+    """What the trials share that are made from the same as this one."""
+    sweep = endings.sweep
+    definition = sweep.definition
+    if scheduler:
+        definition = definition.model_copy(update={"scheduler": scheduler})
+    arrays = gather(sweep.store, trial.made_from, sweep.dataset)
+    home = sweep.session.locations.home
+    return Group(definition, arrays, sweep.store, home, endings.ended, endings.failed)
 
-    arrays = gather(sweep.store, **trial.made_from, dataset=sweep.dataset)
-    return Runner(sweep.definition, arrays, sweep.store, sweep.home, ended.ended, ended.failed)
 
-
-def _settle(ended: Ended, asked: list[Trial]) -> None:
+def _settle(endings: Endings, asked: Sequence[Trial]) -> None:
     """Ask once more for what the store did not tell. Raises StoreError if it is still away."""
-    for trial, last in ended.unread:
-        ended.settle(trial, last)
-    ended.unread.clear()
-    known = ended.sweep.store.fingerprints(STUDENTS) | ended.sweep.store.fingerprints(STOPPED)
+    for trial, last in endings.unread:
+        endings.settle(trial, last)
+    endings.unread.clear()
+    store = endings.sweep.store
+    known = store.fingerprints(STOPPED.name) | endings.failures.keys()
+    for kind in {trial.kind for trial in asked}:
+        known |= store.fingerprints(kind)
     for trial in asked:
-        if trial.fingerprint not in known | ended.failures.keys():
-            ended.failed(trial, "it ended without a result or a reason; see the log")
+        if trial.fingerprint not in known:
+            endings.failed(trial, "it ended without a result or a reason; see the log")

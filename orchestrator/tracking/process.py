@@ -73,6 +73,25 @@ class ObjectProcess:
             process.kill()
 
 
+class ObjectHere:
+    """The same without a process, for whoever wants all in one: a debugger."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._object: Any = None
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What the object's method returns. Raises what `make` or the method raises."""
+        self._object = self._object or self._make()
+        return getattr(self._object, method)(*arguments)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def kill(self) -> None:
+        """Nothing that could be ended from another thread."""
+
+
 def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
     """Answer calls until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from orchestrator.tracking.process import Away, ObjectProcess, Refused
+from orchestrator.tracking.process import Away, ObjectHere, ObjectProcess, Refused
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds between two attempts at the same write; each pause is twice the one before it."""
@@ -47,9 +47,9 @@ class WriteQueue:
     may be called twice.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        """`make` returns the object; see ObjectProcess."""
-        self._process = ObjectProcess(make)
+    def __init__(self, make: Callable[[], Any], alone: bool = False) -> None:
+        """`make` returns the object; see ObjectProcess. `alone`: it lives in this process."""
+        self._process = ObjectHere(make) if alone else ObjectProcess(make)
         self._writes: deque[Write] = deque()
         self._changed = threading.Condition()
         self._closing = False

@@ -26,6 +26,8 @@ from qdllm.intervals import interval
 
 SWEEP = "sweep"
 """The sweep run's own `qdllm.id`; a trial's is its fingerprint, a seed's <fingerprint>/<seed>."""
+REFERENCE = "reference"
+"""The `qdllm.kind` of a trial that stands beside the sweep's, which are of kind `trial`."""
 FAILURE = "qdllm.failure"
 """Tag with the reason of a trial that failed."""
 REASON_LENGTH = 5000
@@ -82,21 +84,25 @@ class Runs:
                 self._client.update_run(self._run, "RUNNING")
             for name in self._runs.keys() - {SWEEP}:
                 # Their sweep's run may have been deleted, by a user or as one of two.
-                self._take(name, "", "trial", self._run, None)
+                self._take(name, "", self._runs[name].tags["qdllm.kind"], self._run, None)
 
     def finished(self) -> frozenset[str]:
         """The fingerprints of the trials that stand there whole."""
         return frozenset(name for name, run in self._runs.items() if run.status == "FINISHED")
 
     def write_trial(
-        self, result: Result, axes: Mapping[str, Any], curves: Mapping[str, np.ndarray]
+        self,
+        result: Result,
+        axes: Mapping[str, Any],
+        curves: Mapping[str, np.ndarray],
+        reference: bool = False,
     ) -> None:
         """The trial's run and its seeds' runs. `curves`: one value per seed and epoch."""
         trial, record = result.trial, result.record
         end = round(record.created * 1000)
         began = end - round(record.seconds * 1000)
         with translated():
-            run = self._trial(trial.fingerprint, axes, began)
+            run = self._trial(trial.fingerprint, axes, began, reference)
             if self._runs[trial.fingerprint].status == "FINISHED":
                 return
             for index, seed in enumerate(trial.spec.seeds):
@@ -117,12 +123,17 @@ class Runs:
             self._end(trial.fingerprint, "FINISHED", end)
 
     def write_failure(
-        self, fingerprint: str, axes: Mapping[str, Any], reason: str, when: float
+        self,
+        fingerprint: str,
+        axes: Mapping[str, Any],
+        reason: str,
+        when: float,
+        reference: bool = False,
     ) -> None:
         """The run of a trial that failed, with its reason. `when`: Unix time in seconds."""
         end = round(when * 1000)
         with translated():
-            run = self._trial(fingerprint, axes, end)
+            run = self._trial(fingerprint, axes, end, reference)
             self._log(run, params=axes, tags={FAILURE: reason[:REASON_LENGTH]})
             self._end(fingerprint, "FAILED", end)
 
@@ -175,14 +186,15 @@ class Runs:
         known = self._runs.get(run.tags["qdllm.id"])
         return run.status != "FINISHED", known is None or known.id != run.id, run.began
 
-    def _trial(self, fingerprint: str, axes: Mapping[str, Any], began: int) -> str:
+    def _trial(self, fingerprint: str, axes: Mapping[str, Any], began: int, reference: bool) -> str:
         if fingerprint in self._begun or fingerprint in self._runs:
             self._again = self._again or fingerprint in self._begun
             self._runs |= self._find(f"tags.`qdllm.id` LIKE '{fingerprint}%'")
         self._begun.add(fingerprint)
         name = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in axes.items())
         name = name[:NAME_LENGTH] or fingerprint
-        return self._take(fingerprint, name, "trial", self._run, began)
+        kind = REFERENCE if reference else "trial"
+        return self._take(fingerprint, name, kind, self._run, began)
 
     def _take(
         self, identity: str, name: str, kind: str, parent: str | None, began: int | None

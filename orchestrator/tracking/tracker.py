@@ -64,15 +64,17 @@ class Tracker:
         experiment: str,
         sweep: str,
         params: Mapping[str, str],
+        alone: bool = False,
     ) -> None:
         """Begin to make the database, the experiment and the sweep's run where they are missing.
 
         `artifacts`: the folder for them, unless a server has one of its own. `sweep`: the sweep's
-        fingerprint. Raises ConfigError for an address that cannot be one; the rest is for `ready`.
+        fingerprint. `alone`: write from this process. Raises ConfigError for an address that cannot
+        be one; the rest is for `ready`.
         """
         self.uri = address(uri)
         self._queue = WriteQueue(
-            partial(_runs, self.uri, artifacts.absolute(), experiment, sweep, dict(params))
+            partial(_runs, self.uri, artifacts.absolute(), experiment, sweep, dict(params)), alone
         )
         self._opening = self._queue.ask("finished")
         self._finished: frozenset[str] | None = None
@@ -96,17 +98,31 @@ class Tracker:
         return fingerprint in self._finished or fingerprint in self._sent
 
     def write_trial(
-        self, result: Result, axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+        self,
+        result: Result,
+        axes: Mapping[str, Any],
+        tensors: Mapping[str, np.ndarray],
+        reference: bool = False,
     ) -> None:
-        """A trial that ended well: its run and its seeds' runs."""
+        """A trial that ended well: its run and its seeds' runs.
+
+        `reference`: it stands beside the sweep's, and nobody asked for it by name.
+        """
         curves = {name: tensors[name] for name in CURVES}
-        self._write_trial("write_trial", result.trial.fingerprint, result, dict(axes), curves)
+        written = result, dict(axes), curves, reference
+        self._write_trial("write_trial", result.trial.fingerprint, *written)
 
     def write_failure(
-        self, fingerprint: str, axes: Mapping[str, Any], reason: str, when: float
+        self,
+        fingerprint: str,
+        axes: Mapping[str, Any],
+        reason: str,
+        when: float,
+        reference: bool = False,
     ) -> None:
         """A trial that failed: its run, with the reason. `when`: Unix time in seconds."""
-        self._write_trial("write_failure", fingerprint, fingerprint, dict(axes), reason, when)
+        written = fingerprint, dict(axes), reason, when, reference
+        self._write_trial("write_failure", fingerprint, *written)
 
     def write_file(self, name: str, content: str | bytes) -> None:
         """An artifact of the sweep's run, such as `grid.yaml` or `figures/pareto.png`."""

@@ -1,10 +1,7 @@
-"""Ray Tune: student trials, each one process with all its seeds, by list or as a search asks."""
+"""Ray Tune: trials, each one process with all its seeds, by list or as a search asks."""
 
-import json
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +13,17 @@ from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
-from jobs.fingerprints import STUDENTS
-from jobs.store import Record, Store
+from jobs import kinds
+from jobs.store.patient import PatientStore
 from orchestrator.cluster import capacity
 from orchestrator.grid import Grid
-from orchestrator.grid.space import Search, at
-from orchestrator.plan import Trial
-from orchestrator.plan.ranking import Result
-from orchestrator.tune.searcher import Asking
+from orchestrator.grid.space import Search
+from orchestrator.plan import Result, Trial
+from orchestrator.tune.group import Group
+from orchestrator.tune.proposals import Proposals, trial_at
+from orchestrator.tune.searcher import TuneSearcher
+from qdllm import families
 from qdllm.errors import StoreError, TrialError
-from qdllm.specs import StudentSpec, fingerprint
 
 # Tune would send the driver's keys to its workers as a runtime environment, which Ray writes into
 # its logs. Nodes have their own.
@@ -42,55 +40,25 @@ LOSSES = 10
 """How often a trial is given to another node, after those that Tune tried were lost."""
 LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 """What Ray says where not the worker, but its node or the way there is gone."""
-PATIENCE, PAUSE = 600.0, 5.0
-"""Seconds for which a worker tries to publish what it has trained, and those between two tries."""
 
 
-@dataclass(frozen=True)
-class Runner:
-    """What all trials of a sweep share."""
-
-    definition: Grid
-    arrays: Mapping[str, np.ndarray]
-    """What `jobs.inputs.gather` gave; Ray's object store holds it once per node."""
-    store: Store
-    folder: Path
-    """Tune's own state goes to a folder in it that is gone afterwards: the store is the truth."""
-    ended: Callable[[Trial, Mapping[str, Any]], None]
-    """Called in the driver when a trial ended by itself, or was stopped, with its last report."""
-    failed: Callable[[Trial, str], None]
-    """Called in the driver when a trial's worker failed for good, with the reason."""
-
-
-def run_list(runner: Runner, trials: Sequence[Trial]) -> None:
+def run_list(group: Group, trials: Sequence[Trial]) -> None:
     """Run every trial once, as many at a time as there is room for.
 
     One whose node is lost runs again: while Ray waits for a node that has been cut off, Tune may
     use up all its tries on it.
     """
     for _ in range(LOSSES):
-        names = tune.grid_search([_written(trial) for trial in trials])
-        trials = _run(runner, _read, {"trial": names})
+        names = tune.grid_search([kinds.written(trial) for trial in trials])
+        trials = _run(group, _read, {"trial": names})
         if not trials:
             return
     for trial in trials:
-        runner.failed(trial, f"its node was lost, {LOSSES} times; run the same command again")
-
-
-def _written(trial: Trial) -> str:
-    """A trial as text, which a worker reads alone, without the sweep's other trials."""
-    spec, made_from = trial.spec.model_dump(mode="json"), dict(trial.made_from)
-    return json.dumps({"fingerprint": trial.fingerprint, "spec": spec, "made_from": made_from})
-
-
-def _read(config: Mapping[str, Any]) -> Trial:
-    parts = json.loads(config["trial"])
-    spec = StudentSpec.parse(parts["spec"])
-    return Trial(STUDENTS, parts["fingerprint"], spec, parts["made_from"], False)
+        group.failed(trial, f"its node was lost, {LOSSES} times; run the same command again")
 
 
 def run_search(
-    runner: Runner, search: Search, base: Trial, past: Sequence[Result], count: int
+    group: Group, search: Search, base: Trial, past: Sequence[Result], count: int
 ) -> None:
     """Run `count` new trials where the search's sampler wants them, or as many as there are.
 
@@ -99,18 +67,20 @@ def run_search(
     """
 
     def trial_of(config: Mapping[str, Any]) -> Trial:
-        spec = at(base.spec, config["point"])
-        name = fingerprint(spec, **base.made_from)
-        return Trial(base.kind, name, spec, base.made_from, False)
+        return trial_at(base, config["point"])
 
-    searcher = Asking(search, past, trial_of, runner.store)
-    lost = _run(runner, trial_of, {}, searcher, count)
+    searcher = TuneSearcher(Proposals(search, base, past, group.store))
+    lost = _run(group, trial_of, {}, searcher, count)
     if lost:
-        run_list(runner, lost)
+        run_list(group, lost)
+
+
+def _read(config: Mapping[str, Any]) -> Trial:
+    return kinds.read(config["trial"])
 
 
 def _run(
-    runner: Runner,
+    group: Group,
     trial_of: Callable[[Mapping[str, Any]], Trial],
     space: dict[str, Any],
     searcher: Searcher | None = None,
@@ -120,25 +90,25 @@ def _run(
 
     `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
     """
-    callbacks = _Callbacks(trial_of, runner)
-    held, scheduler = runner.definition.resources, scheduler_of(runner.definition)
+    callbacks = _Callbacks(trial_of, group)
+    held, scheduler = group.definition.resources, scheduler_of(group.definition)
     trainable = tune.with_parameters(
         _train,
         trial_of=trial_of,
-        arrays=dict(runner.arrays),
-        store=runner.store.uri,
+        arrays=dict(group.arrays),
+        store=group.store.uri,
         watched=scheduler is not None,
     )
-    with tempfile.TemporaryDirectory(prefix="tune-", dir=runner.folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix="tune-", dir=group.folder) as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": held.cpu, "gpu": held.gpu}),
+            tune.with_resources(trainable, {"cpu": held.cpu}),
             param_space=space,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=samples,
                 # Without a number, Tune asks a sampler for one trial at a time.
-                max_concurrent_trials=_room(held.cpu, held.gpu) if searcher else None,
+                max_concurrent_trials=_room(held.cpu) if searcher else None,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -151,8 +121,8 @@ def _run(
     left = []
     for trial in callbacks.lost:
         # A worker that was cut off may have published, when it came back.
-        if runner.store.has(trial.kind, trial.fingerprint):
-            runner.ended(trial, {})
+        if group.store.has(trial.kind, trial.fingerprint):
+            group.ended(trial, {})
         else:
             left.append(trial)
     return left
@@ -165,38 +135,22 @@ def _train(
     store: str,
     watched: bool,
 ) -> None:
-    from jobs import student  # torch, which the driver has no need of
+    from jobs import trial as maker  # torch, which the driver has no need of
 
     trial = trial_of(config)
+    epochs = families.of(trial.spec).epochs(trial.spec)
 
     def report(epoch: int, means: Mapping[str, float]) -> None:
         # A report waits for Tune, so there is none without a scheduler to read it. The last epoch
         # is told when its result is published: a scheduler could end it before.
-        if watched and epoch < trial.spec.fit.epochs:
+        if watched and epoch < epochs:
             tune.report({"epoch": epoch, **means})
 
     try:
-        student.run(
-            trial.spec, trial.fingerprint, trial.made_from, arrays, _Patient(store), report=report
-        )
+        maker.train(trial, arrays, PatientStore(store), report)
     except (StoreError, TrialError) as error:
         # Returned, not raised: it would go wrong again, and Tune would try it again.
         tune.report({"failed": str(error)})
-
-
-class _Patient(Store):
-    """A store whose absence costs no training: what is trained is kept until it is back."""
-
-    def publish(self, *names: Any, **parts: Any) -> Record:
-        """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
-        began = time.monotonic()
-        while True:
-            try:
-                return super().publish(*names, **parts)
-            except StoreError:
-                if time.monotonic() - began > PATIENCE:
-                    raise
-            time.sleep(PAUSE)
 
 
 def scheduler_of(definition: Grid) -> TrialScheduler | None:
@@ -216,19 +170,16 @@ def scheduler_of(definition: Grid) -> TrialScheduler | None:
     return None
 
 
-def _room(cpu: float, gpu: float) -> int:
+def _room(cpu: float) -> int:
     """How many trials can run at once, when every node is up that may be."""
-    places = [capacity.most("CPU") / cpu]
-    if gpu:
-        places.append(capacity.most("GPU") / gpu)
-    return max(1, int(min(places)))
+    return max(1, int(capacity.most("CPU") / cpu))
 
 
 class _Callbacks(tune.Callback):
-    """Tells the runner's owner of trials that ended. Ray's own signatures."""
+    """Tells the group's owner of trials that ended. Ray's own signatures."""
 
-    def __init__(self, trial_of: Callable[[Mapping[str, Any]], Trial], runner: Runner) -> None:
-        self._trial_of, self._runner = trial_of, runner
+    def __init__(self, trial_of: Callable[[Mapping[str, Any]], Trial], group: Group) -> None:
+        self._trial_of, self._group = trial_of, group
         self.lost: list[Trial] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -236,14 +187,14 @@ class _Callbacks(tune.Callback):
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._runner.ended(self._trial_of(trial.config), trial.last_result or {})
+        self._group.ended(self._trial_of(trial.config), trial.last_result or {})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         text = Path(trial.error_file).read_text(encoding="utf-8")
         if node_lost(text):
             self.lost.append(self._trial_of(trial.config))
         else:
-            self._runner.failed(self._trial_of(trial.config), reason(text))
+            self._group.failed(self._trial_of(trial.config), reason(text))
 
 
 def node_lost(text: str) -> bool:

@@ -95,7 +95,7 @@ def test_the_plan_is_timed_before_and_after_all_is_held(once, tmp_path):
         assert 0 < seconds.specs + seconds.plan < seconds.command
     every = specs(definition)
     planned = plan(every, data.load(every[0].task), Store(str(tmp_path / "store")))
-    assert all(trial.held for trial in planned.trials)
+    assert all(trial.held for trial in planned.sweep.trials)
 
 
 @pytest.mark.slow

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from checkout import ROOT
 
-from jobs import evaluate, fingerprints, student
+from jobs import evaluate, kinds, trial
+from jobs.inputs import gather
+from jobs.kinds import Job
 from jobs.store import Store
-from orchestrator.plan import probe_spec
+from qdllm import families
 from qdllm.errors import StoreError
-from qdllm.specs import EvaluationSpec, StudentSpec
+from qdllm.families.quantum import StudentSpec
+from qdllm.specs import EvaluationSpec
 from qdllm.texts import data
 
 SPEC = StudentSpec.parse(
@@ -26,7 +29,7 @@ def trained(tmp_path_factory) -> tuple[Store, str]:
     """A student of four qubits, trained on random features and soft labels of the sample texts."""
     store = Store(str(tmp_path_factory.mktemp("store")))
     dataset = data.load(SPEC.task)
-    key, made_from = fingerprints.of_student(SPEC, dataset.digest)
+    job = kinds.named("students", SPEC, SPEC.task, dataset.digest)
     generator = np.random.default_rng(0)
     for kind, name, width in (("features", "features", 6), ("soft-labels", "soft_labels", 4)):
         tensors = {
@@ -35,16 +38,22 @@ def trained(tmp_path_factory) -> tuple[Store, str]:
         }
         store.publish(
             kind,
-            made_from[name],
+            job.made_from[name],
             tensors={split: values.astype(np.float32) for split, values in tensors.items()},
             spec={},
             made_from={},
             summary={"rows": dataset.rows},
             seconds=0.0,
         )
-    arrays = student.gather(store, **made_from, dataset=dataset)
-    student.run(SPEC, key, made_from, arrays, store)
-    return store, key
+    trial.run(job, dataset, store)
+    return store, job.fingerprint
+
+
+def evaluated(backend: str, key: str, store: Store) -> str:
+    """Where the store has what that simulator makes of the student."""
+    job = Job.of("evaluations", EvaluationSpec(backend=backend), {"student": key})
+    evaluate.run(job, data.load(SPEC.task), store)
+    return job.fingerprint
 
 
 def command(module: str, job: dict, folder: Path) -> str:
@@ -62,19 +71,19 @@ def command(module: str, job: dict, folder: Path) -> str:
 
 def test_mindquantum_agrees_with_the_engine_on_a_stored_student(trained):
     store, key = trained
-    name = evaluate.run(EvaluationSpec(backend="mindquantum"), key, data.load(SPEC.task), store)
+    name = evaluated("mindquantum", key, store)
     record = store.record("evaluations", name)
     assert record is not None
     assert 0 < record.summary["largest_difference"] < 1e-5
-    trial = store.record("students", key)
-    assert trial is not None
+    student = store.record("students", key)
+    assert student is not None
     for metric, values in record.summary["metrics"].items():
-        np.testing.assert_allclose(values, trial.summary["metrics"][metric], atol=5e-3)
+        np.testing.assert_allclose(values, student.summary["metrics"][metric], atol=5e-3)
 
 
 def test_the_engine_agrees_with_itself_to_the_bit(trained):
     store, key = trained
-    name = evaluate.run(EvaluationSpec(backend="engine"), key, data.load(SPEC.task), store)
+    name = evaluated("engine", key, store)
     record = store.record("evaluations", name)
     assert record is not None
     assert record.summary["largest_difference"] == 0
@@ -87,23 +96,24 @@ def test_the_command_evaluates_and_prints_the_fingerprint(trained, tmp_path):
     assert printed in store.fingerprints("evaluations")
 
 
-def test_the_references_are_fitted_by_their_own_command(trained, tmp_path):
+@pytest.mark.parametrize("family", ["tanh", "linear"])
+def test_the_references_are_trained_by_the_command_of_trials(trained, family, tmp_path):
     store, key = trained
-    made_from = store.record("students", key).made_from
-    probe = probe_spec([SPEC])
-    job = made_from | {"probe": probe.model_dump(mode="json"), "store": store.uri}
-    printed = command("jobs.probe", job, tmp_path)
-    record = store.record("probes", printed)
+    (spec,) = families.family(family).beside([SPEC])
+    request = {"trial": spec.model_dump(mode="json"), "store": store.uri}
+    printed = command("jobs.trial", request, tmp_path)
+    record = store.record(family, printed)
     assert record is not None
-    head = record.summary["classical head"]
-    assert len(head["test.accuracy"]) == len(SPEC.seeds)
-    assert head["parameters"] <= store.record("students", key).summary["parameters"]
-    assert 0 < record.summary["logistic regression"]["test.accuracy"] < 1
+    assert len(record.summary["metrics"]["test.accuracy"]) == len(spec.seeds)
+    assert 0 < record.summary["metrics"]["test.accuracy"][0] < 1
+    if family == "tanh":
+        assert spec.seeds == SPEC.seeds
+        assert record.summary["parameters"] <= store.record("students", key).summary["parameters"]
 
 
 def test_an_unknown_student_is_an_error(trained):
     with pytest.raises(StoreError, match="there is no students/feed"):
-        evaluate.run(EvaluationSpec(), "feed", data.load(SPEC.task), trained[0])
+        evaluated("mindquantum", "feed", trained[0])
 
 
 def test_features_of_other_texts_are_refused(trained):
@@ -111,4 +121,4 @@ def test_features_of_other_texts_are_refused(trained):
     made_from = store.record("students", key).made_from
     others = data.load(SPEC.task.model_copy(update={"seed": 1}))
     with pytest.raises(StoreError, match="was made from other texts, or another order"):
-        student.gather(store, **made_from, dataset=others)
+        gather(store, made_from, dataset=others)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_models import save, texts_of
 
-from jobs import features, fingerprints
+from jobs import features, kinds
+from jobs.kinds.features import FEATURES
 from jobs.store import Store
 from qdllm.encoder import encode
 from qdllm.errors import ConfigError
@@ -30,9 +31,10 @@ def encoder(tmp_path):
 
 def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_path):
     store, events = Store(str(tmp_path / "store")), []
-    key = features.run(task, encoder, store, data.load(task), lambda *event: events.append(event))
-    record, splits = store.load(features.KIND, key)
     dataset = data.load(task)
+    job = kinds.named("features", encoder, task, dataset.digest)
+    features.run(job, dataset, store, lambda *event: events.append(event))
+    record, splits = store.load(FEATURES.name, job.fingerprint)
     assert set(splits) == {"train", "validation", "test"}
     for name, features_NH in splits.items():
         assert features_NH.dtype == np.float32
@@ -42,22 +44,19 @@ def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_pa
     assert record.summary["width"] == 48
     assert events[-1] == ("features", len(dataset.texts), len(dataset.texts), "")
 
-    assert (
-        features.run(task, encoder, store, data.load(task), lambda *event: events.append("again"))
-        == key
-    )
+    features.run(job, data.load(task), store, lambda *event: events.append("again"))
     assert events[-1] != "again"
-    assert store.record(features.KIND, key) == record
+    assert store.record(FEATURES.name, job.fingerprint) == record
 
 
 def test_fingerprints_follow_all_that_decides_a_number(task, encoder, tmp_path):
     def keys(split_seed: int = 0, texts: str = "a", **settings) -> tuple[str, str]:
-        of_task = fingerprints.of_task(task.model_copy(update={"seed": split_seed}), texts)
+        split = task.model_copy(update={"seed": split_seed})
         teacher = TeacherSpec(model=encoder.model)
         chosen = encoder.model_copy(update=settings)
         return (
-            fingerprints.of_features(chosen, of_task),
-            fingerprints.of_soft_labels(teacher, of_task),
+            kinds.named("features", chosen, split, texts).fingerprint,
+            kinds.named("soft-labels", teacher, split, texts).fingerprint,
         )
 
     before = keys()
@@ -72,11 +71,6 @@ def test_fingerprints_follow_all_that_decides_a_number(task, encoder, tmp_path):
     assert keys(hidden_layers=(1,))[0] != keys()[0]
 
 
-def test_fingerprints_need_no_torch():
-    code = "import sys, jobs.fingerprints; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_the_command_publishes_and_prints_the_fingerprint(task, encoder, tmp_path):
     description = {
         "task": task.model_dump(),
@@ -88,7 +82,7 @@ def test_the_command_publishes_and_prints_the_fingerprint(task, encoder, tmp_pat
     line = [sys.executable, "-m", "jobs.features", str(path)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert Store(str(tmp_path / "store")).record(features.KIND, done.stdout.strip())
+    assert Store(str(tmp_path / "store")).record(FEATURES.name, done.stdout.strip())
 
 
 @pytest.mark.parametrize(
@@ -108,4 +102,4 @@ def test_a_description_that_cannot_be_used_is_refused(tmp_path, content, message
     from jobs.command import read
 
     with pytest.raises(ConfigError, match=message):
-        read(features.FeaturesJob, path)
+        read(features.FeaturesRequest, path)

@@ -15,12 +15,15 @@ from torch import distributed
 from torch.nn.functional import cross_entropy
 
 from jobs import fine_tune as module
+from jobs import kinds
 from jobs import teacher as job
 from jobs.fine_tune import CLIP, fine_tune
+from jobs.kinds import Job
+from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store
 from qdllm import teacher
 from qdllm.encoder import pad, tokenize
-from qdllm.errors import TeacherError
+from qdllm.errors import ConfigError, TeacherError
 from qdllm.specs import TaskSpec, TeacherSpec
 from qdllm.texts import data
 
@@ -32,6 +35,8 @@ pytestmark = [
 
 
 STAGES = (0, 1, 2, 3)
+SHORT = {"train": "train", "validation": "val", "test": "test"}
+"""What metrics call the splits."""
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +93,24 @@ def silent(phase: str, done: int, total: int, note: str) -> None:
     pass
 
 
+def named(task: TaskSpec, spec: TeacherSpec) -> Job[TeacherSpec]:
+    return kinds.named(SOFT_LABELS.name, spec, task, data.load(task).digest)
+
+
+def taught(task: TaskSpec, spec: TeacherSpec, store: Store, progress=None) -> str:
+    """Where the store has the teacher's soft labels, once they are there."""
+    made = named(task, spec)
+    job.run(made, data.load(task), store, progress)
+    return made.fingerprint
+
+
 def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tmp_path):
     spec, store, dataset = spec_of(base), Store(str(tmp_path)), data.load(task)
     events = []
-    key = job.run(task, spec, store, data.load(task), lambda *event: events.append(event))
-    record, splits = store.load(job.KIND, key)
+    key = taught(task, spec, store, lambda *event: events.append(event))
+    record, splits = store.load(SOFT_LABELS.name, key)
     _, adapter = store.load("adapters", record.made_from["adapter"])
+    assert {name.split(".")[0] for name in adapter} == {"base_model", "head"}
     tokenizer, model = teacher.reload(
         spec, 2, {name: torch.from_numpy(value) for name, value in adapter.items()}
     )
@@ -103,20 +120,20 @@ def test_soft_labels_are_the_saved_teachers_in_the_datasets_order(task, base, tm
         assert logits_NC.dtype == np.float32
         np.testing.assert_allclose(logits_NC, expected_NC, rtol=1e-4, atol=1e-5)
         reached = (expected_NC.argmax(1) == split.labels_N).mean()
-        assert record.summary["accuracy"][name] == pytest.approx(reached)
+        assert record.summary["metrics"][f"{SHORT[name]}.accuracy"] == pytest.approx(reached)
     curve = [point["val.accuracy"] for point in record.summary["curve"]]
     assert len(curve) == 3
     assert record.summary["best_epoch"] == 1 + curve.index(max(curve))
-    assert record.summary["accuracy"]["validation"] == pytest.approx(max(curve))
+    assert record.summary["metrics"]["val.accuracy"] == pytest.approx(max(curve))
     assert record.summary["classes"] == ["finance", "other"]
     assert record.summary["rows"] == dataset.rows
     steps = 3 * -(-len(dataset.train.texts) // 16)
     assert ("teacher", steps, steps, "epoch 3 of 3") in events
     assert events[-1][:3] == ("soft labels", len(dataset.texts), len(dataset.texts))
 
-    assert job.run(task, spec, store, data.load(task), lambda *event: events.append("again")) == key
+    assert taught(task, spec, store, lambda *event: events.append("again")) == key
     assert "again" not in events
-    assert store.record(job.KIND, key) == record
+    assert store.record(SOFT_LABELS.name, key) == record
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +172,8 @@ def test_saving_memory_changes_no_number(task, base, stage, saving, plain_losses
 @pytest.mark.parametrize("stage", STAGES)
 def test_bfloat16_trains_and_is_reloaded_within_its_tolerance(task, base, stage, tmp_path):
     spec = spec_of(base, precision="bfloat16", zero_stage=stage)
-    key = job.run(task, spec, Store(str(tmp_path)), data.load(task))
-    curve = Store(str(tmp_path)).record(job.KIND, key).summary["curve"]
+    key = taught(task, spec, Store(str(tmp_path)))
+    curve = Store(str(tmp_path)).record(SOFT_LABELS.name, key).summary["curve"]
     assert curve[-1]["train.loss"] < 0.8 * curve[0]["train.loss"]
 
 
@@ -166,7 +183,7 @@ def rank_of_two(rank: int, folder: str, task: TaskSpec, specs: list[TeacherSpec]
     where = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
     for spec in specs:
-        job.run(task, spec, Store(f"{folder}/store"), data.load(task))
+        taught(task, spec, Store(f"{folder}/store"))
     distributed.barrier()
     # Not by way of the interpreter's end, where a thread of gloo's that still wants the GIL aborts
     # the process: torch joins those threads only when DeepSpeed lets go of its groups, at exit.
@@ -186,9 +203,9 @@ def by_two(task, base, tmp_path_factory) -> Store:
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_workers_give_what_one_gives(task, base, stage, by_two, tmp_path):
     alone = Store(str(tmp_path))
-    key = job.run(task, spec_of(base, zero_stage=stage), alone, data.load(task))
-    record, splits = by_two.load(job.KIND, key)
-    _, expected = alone.load(job.KIND, key)
+    key = taught(task, spec_of(base, zero_stage=stage), alone)
+    record, splits = by_two.load(SOFT_LABELS.name, key)
+    _, expected = alone.load(SOFT_LABELS.name, key)
     assert record.summary["workers"] == 2
     for name, logits_NC in splits.items():
         np.testing.assert_allclose(logits_NC, expected[name], rtol=1e-3, atol=1e-3)
@@ -249,8 +266,8 @@ def test_a_teacher_that_comes_back_different_is_not_published(task, base, tmp_pa
     adapter["head.bias"] += 0.01
     save_file(adapter, kept / "adapter.safetensors")
     with pytest.raises(TeacherError, match=r"differ from the live ones by up to 0\.01"):
-        job._teach(task, spec, dataset, store, None, resume=kept)
-    assert not store.fingerprints(job.KIND)
+        job._teach(named(task, spec), dataset, store, None, resume=kept)
+    assert not store.fingerprints(SOFT_LABELS.name)
     assert not store.fingerprints("adapters")
 
 
@@ -273,7 +290,24 @@ def test_the_best_epoch_is_kept(task, base):
 
 def test_divergence_is_an_error_that_names_the_learning_rate(task, base, tmp_path):
     with pytest.raises(TeacherError, match=r"not finite in epoch \d of 3: .* below 1e\+30"):
-        job.run(task, spec_of(base, lr=1e30, warmup=0), Store(str(tmp_path)), data.load(task))
+        taught(task, spec_of(base, lr=1e30, warmup=0), Store(str(tmp_path)))
+
+
+def test_the_teacher_is_the_model_of_the_plan_although_its_branch_moves():
+    """The plan's digest is all that a worker goes by: there is no hub here to ask."""
+    digest = f"bigscience/bloomz-1b1@{'1' * 40}"
+    planned = Job.of(SOFT_LABELS.name, TeacherSpec(model="bloomz-1b1"), {"model": digest})
+    spec = job._as_planned(planned)
+    assert spec == planned.spec.model_copy(update={"model": digest})
+    assert spec.precision == "bfloat16"
+
+
+def test_a_teacher_whose_files_are_not_those_of_the_plan_is_refused(task, base, tmp_path):
+    planned, store = named(task, spec_of(base)), Store(str(tmp_path))
+    other = Job.of(planned.kind, planned.spec, {**planned.made_from, "model": "0" * 64})
+    with pytest.raises(ConfigError, match=r"digest \w{12}, and 0{12} is needed: give each machine"):
+        job.run(other, data.load(task), store)
+    assert not store.fingerprints(SOFT_LABELS.name)
 
 
 def command(path: Path, description: dict) -> subprocess.CompletedProcess:
@@ -290,7 +324,7 @@ def test_the_command_publishes_and_prints_the_fingerprint(task, base, tmp_path):
     }
     done = command(tmp_path / "job.json", description)
     assert done.returncode == 0, done.stderr
-    assert Store(str(tmp_path / "store")).record(job.KIND, done.stdout.strip())
+    assert Store(str(tmp_path / "store")).record(SOFT_LABELS.name, done.stdout.strip())
     assert "teacher" in done.stderr
 
 

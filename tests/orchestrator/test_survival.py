@@ -15,7 +15,19 @@ import obstore
 import obstore.store
 import pytest
 from conftest import BUCKET, KEYS, free_port
-from driven import BASE, KINDS, RATES, TRIALS, Driver, Sweep, gone, planned, table
+from driven import (
+    ALONE,
+    BASE,
+    KINDS,
+    RATES,
+    REFERENCES,
+    TRIALS,
+    Driver,
+    Sweep,
+    gone,
+    planned,
+    table,
+)
 from gate import Gate
 from mlflow import MlflowClient
 
@@ -40,7 +52,7 @@ def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
 def warm(undisturbed, tmp_path_factory) -> Sweep:
     """The same before its first trial: with features, teacher, and an empty MLflow."""
     sweep = undisturbed[0].copy(tmp_path_factory.mktemp("warm") / "a home")
-    for kind in ("students", "evaluations", "sweeps"):
+    for kind in ("students", *REFERENCES, "evaluations", "sweeps"):
         shutil.rmtree(sweep.home / "store" / kind)
     for place in ("artifacts", "reports", "logs"):
         shutil.rmtree(sweep.home / place)
@@ -129,7 +141,8 @@ def test_after_all_that_it_ends_as_if_nothing_had_been(battered, undisturbed, mo
     assert planned(output)[1] > 0
     sweep, expected = undisturbed
     assert table(output) == table(expected)
-    assert battered.results() == sweep.results()
+    for kind in ("students", *REFERENCES, "evaluations"):
+        assert battered.results(kind) == sweep.results(kind) != {}, kind
     assert set(battered.runs()) == set(sweep.runs())
     assert set(battered.runs().values()) == {("FINISHED", "")}
 
@@ -179,7 +192,7 @@ def test_a_cluster_that_is_not_there_is_refused(warm, tmp_path):
 def test_added_values_run_alone_and_a_trial_that_diverges_runs_once(undisturbed, tmp_path):
     sweep = undisturbed[0].copy(tmp_path / "a home")
     before = sweep.created()
-    output = sweep.run("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", status=1)
+    output = sweep.run("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", *ALONE, status=1)
     assert planned(output) == (TRIALS, 4)
     assert re.search(r"\naxes\.fit\.lr: \[0\.001, .* → \[0\.001, .*1e\+38\]\n", output)
     after = sweep.created()

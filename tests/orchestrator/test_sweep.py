@@ -14,7 +14,7 @@ import mlflow
 import pandas as pd
 import pytest
 from checkout import ROOT
-from driven import TEXTS, table
+from driven import ALONE, TEXTS, table
 from mlflow import MlflowClient
 
 from jobs.store import Store
@@ -113,7 +113,8 @@ def test_everything_lies_in_the_home(swept):
 
 def test_the_store_holds_every_result(swept):
     store = Store(str(swept[0] / "store"))
-    for kind, count in (("features", 1), ("soft-labels", 1), ("probes", 1), ("students", 2)):
+    counts = {"features": 1, "soft-labels": 1, "linear": 1, "tanh": 1, "students": 2}
+    for kind, count in counts.items():
         assert len(store.fingerprints(kind)) == count, kind
 
 
@@ -123,8 +124,12 @@ def test_mlflow_has_a_sweep_its_trials_and_their_seeds(client):
         by_parent.setdefault(run.data.tags.get("mlflow.parentRunId", ""), []).append(run)
         assert run.info.status == "FINISHED"
     (whole,) = by_parent[""]
-    trials = by_parent[whole.info.run_id]
+    below = by_parent[whole.info.run_id]
+    beside = [run for run in below if run.data.tags["qdllm.kind"] == "reference"]
+    assert {run.data.params["family"] for run in beside} == {"linear", "tanh"}
+    trials = [run for run in below if run.data.tags["qdllm.kind"] == "trial"]
     assert len(trials) == 2
+    assert len(below) == 4
     for trial in trials:
         metrics = trial.data.metrics
         assert set(trial.data.params) == {"circuit.layers"}
@@ -205,7 +210,8 @@ def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path
     )
     store = Store(str(swept[0] / "store"))
     before = store.fingerprints("students")
-    done = sweep(swept[0], "--grid", str(path), "--task", str(texts), settings=())
+    named = ("--grid", str(path), "--task", str(texts), *ALONE)
+    done = sweep(swept[0], *named, settings=())
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"trials of the search +│ +2 │ +2 │", done.stdout)
     assert len(store.fingerprints("students") - before) == 2

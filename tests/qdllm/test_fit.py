@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qdllm.errors import TrialError
-from qdllm.fit import Adam, Examples, fit, gradients, predict
+from qdllm.fit import Adam, Examples, Row, fit, gradients
 from qdllm.specs import CircuitSpec, FitSpec, LossSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
 
@@ -32,17 +32,11 @@ def train(seeds, *, lr=0.05, alpha=0.5, core=None, epochs=4, batch_size=8):
     student = Student(core or circuit_core(CIRCUIT, "raw"), FEATURES, CLASSES, seeds)
     rates = lr if isinstance(lr, list) else [lr] * len(seeds)
     alphas = alpha if isinstance(alpha, list) else [alpha] * len(seeds)
-    fitted = fit(
-        student,
-        TRAIN,
-        VALIDATION,
-        alpha_S=torch.tensor(alphas),
-        lr_S=torch.tensor(rates),
-        loss=LossSpec(),
-        spec=FitSpec(epochs=epochs, batch_size=batch_size),
-        seeds=seeds,
-    )
-    return student, fitted
+    rows = [
+        Row(seed, LossSpec(alpha=alpha), FitSpec(epochs=epochs, batch_size=batch_size, lr=lr))
+        for seed, alpha, lr in zip(seeds, alphas, rates, strict=True)
+    ]
+    return student, fit(student, TRAIN, VALIDATION, rows)
 
 
 @pytest.mark.parametrize("core", [circuit_core(CIRCUIT, "raw"), classical_core(4)])
@@ -69,6 +63,16 @@ def test_a_population_may_differ_in_learning_rate_and_alpha():
     for row, (lr, alpha) in enumerate([(0.05, 0.9), (0.001, 0.0)]):
         alone, _ = train([0], lr=lr, alpha=alpha)
         assert torch.equal(alone.parameters_SP[0], together.parameters_SP[row])
+
+
+@pytest.mark.parametrize(
+    ("loss", "how"), [(LossSpec(temperature=1), FitSpec()), (LossSpec(), FitSpec(batch_size=4))]
+)
+def test_a_population_differs_in_nothing_else(loss, how):
+    student = Student(classical_core(4), FEATURES, CLASSES, [0, 1])
+    rows = [Row(0, LossSpec(), FitSpec()), Row(1, loss, how)]
+    with pytest.raises(AssertionError, match="differ in seed, alpha and learning rate alone"):
+        fit(student, TRAIN, VALIDATION, rows)
 
 
 def test_adam_is_torchs_adam():
@@ -133,9 +137,9 @@ def test_divergence_names_seeds_epoch_and_learning_rate(core, batch_size):
 
 def test_predictions_do_not_depend_on_the_chunk(monkeypatch):
     student, _ = train([0], epochs=1)
-    whole = predict(student, VALIDATION.features_NH)
-    monkeypatch.setattr("qdllm.fit.CHUNK", 7)
-    torch.testing.assert_close(predict(student, VALIDATION.features_NH), whole, rtol=0, atol=1e-6)
+    whole = student.predict(VALIDATION.features_NH)
+    monkeypatch.setattr("qdllm.student.CHUNK", 7)
+    torch.testing.assert_close(student.predict(VALIDATION.features_NH), whole, rtol=0, atol=1e-6)
 
 
 def test_the_papers_student_has_9275_parameters():

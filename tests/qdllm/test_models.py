@@ -199,8 +199,10 @@ def test_without_a_hub_the_cache_says_what_a_branch_was(hub, monkeypatch, way):
 
 def test_a_branch_that_nobody_knows_is_an_error_that_says_how_to_give_a_commit(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    planned = resolve("bloomz-3b").digest
+    assert planned == "bigscience/bloomz-3b@main"
     with pytest.raises(ConfigError) as error:
-        resolve("bloomz-3b")
+        pinned("bloomz-3b", "safetensors", planned)
     assert str(error.value) == (
         "model 'bloomz-3b': 'main' of bigscience/bloomz-3b names weights that can change, and what "
         "commit it stands for is not known: http://127.0.0.1:9 cannot be asked (ConnectError), and "
@@ -209,7 +211,12 @@ def test_a_branch_that_nobody_knows_is_an_error_that_says_how_to_give_a_commit(h
     )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match=r"cannot be asked \(HF_HUB_OFFLINE is set\), and"):
-        resolve("org/name@other")
+        pinned("org/name@other", "safetensors", "org/name@other")
+
+
+def test_what_was_planned_without_a_hub_is_not_made_with_whatever_it_says_later(hub):
+    with pytest.raises(ConfigError, match="now one can, so run the same command again"):
+        pinned("org/name", "safetensors", "org/name@main")
 
 
 @pytest.mark.parametrize(
@@ -230,8 +237,9 @@ def test_what_the_hub_does_not_have_is_an_error(hub, name, told):
 def test_a_hub_that_says_nothing_is_not_waited_for(hub, monkeypatch):
     hub.silent.set()
     monkeypatch.setattr(models, "_PATIENCE", 0.2)
+    assert resolve("org/name").revision == "main"
     with pytest.raises(ConfigError, match=r"cannot be asked \(ReadTimeout\)"):
-        resolve("org/name")
+        pinned("org/name", "safetensors", "org/name@main")
 
 
 def test_a_plans_digest_names_the_same_model_elsewhere(hub, folder, tmp_path):

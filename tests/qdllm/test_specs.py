@@ -6,13 +6,12 @@ import pytest
 
 from qdllm import errors
 from qdllm.errors import ConfigError
+from qdllm.families.quantum import StudentSpec
 from qdllm.specs import (
     CircuitSpec,
     EncoderSpec,
     FitSpec,
     LossSpec,
-    ProbeSpec,
-    StudentSpec,
     TaskSpec,
     TeacherSpec,
     fingerprint,
@@ -70,12 +69,6 @@ def test_every_problem_is_told_at_once():
     assert "fit.lr: Input should be greater than 0, but -1 was given" in message
     assert "unknown key 'fit.epocs'; did you mean 'epochs'? There are: batch_size" in message
     assert "unknown key 'losss'; did you mean 'loss'?" in message
-
-
-def test_a_probe_says_which_students_it_stands_beside():
-    probe = ProbeSpec(circuit=CircuitSpec(), settings=((LossSpec(), FitSpec()),), seeds=(0,))
-    other = probe.model_copy(update={"settings": ((LossSpec(), FitSpec(lr=0.2)),)})
-    assert fingerprint(probe) != fingerprint(other)
 
 
 def test_errors_have_one_root_and_survive_pickling():

@@ -40,7 +40,11 @@ teacher_floor: 0
 RATES = "0.001, 0.003, 0.007, 0.01, 0.02, 0.06"
 GRID = f"{BASE}axes: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}\n"
 TRIALS = 12
-KINDS = {"features", "soft-labels", "adapters", "probes", "students", "evaluations", "sweeps"}
+ALONE = ("--address", "none")
+"""All in one process, where Ray is not what is tested."""
+SOURCES = {"features", "soft-labels", "adapters"}
+REFERENCES = {"linear", "tanh"}
+KINDS = SOURCES | REFERENCES | {"students", "evaluations", "sweeps"}
 """What a store has of a sweep that has ended: no lock, and no checkpoint of a teacher's."""
 DEADLINE = 600
 """Seconds that anything may take on a machine that has other things to do."""
@@ -130,7 +134,7 @@ class Sweep:
 
 
 def undisturbed(factory: pytest.TempPathFactory) -> tuple[Sweep, str]:
-    """A copy of a sweep of GRID that nobody disturbs, and what it printed.
+    """A copy of a sweep of GRID that nobody disturbs, without Ray, and what it printed.
 
     All of pytest-xdist's processes copy the same one: it takes a minute.
     """
@@ -142,7 +146,7 @@ def undisturbed(factory: pytest.TempPathFactory) -> tuple[Sweep, str]:
         grid.write_text(GRID)
         sweep = Sweep(grid, texts(folder), folder / "home")
         if not printed.exists():
-            printed.write_text(sweep.run())
+            printed.write_text(sweep.run(*ALONE))
         return sweep.copy(factory.mktemp("undisturbed") / "a home"), printed.read_text()
 
 

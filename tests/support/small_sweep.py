@@ -1,16 +1,24 @@
 """A small sweep whose students are really trained, on made-up features and soft labels."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jobs import evaluate, probe, student
+from jobs import evaluate, trial
+from jobs.inputs import gather
+from jobs.kinds import Job
+from jobs.kinds.features import FEATURES
+from jobs.kinds.sweeps import SWEEPS
+from jobs.kinds.teachers import SHORT, SOFT_LABELS
 from jobs.store import Record, Store
 from orchestrator.grid import Grid, specs
-from orchestrator.plan import Plan, plan
+from orchestrator.plan import History, Listed, Plan, Trial, plan
 from orchestrator.report import findings
-from qdllm.specs import EvaluationSpec
+from orchestrator.report.findings import Findings
+from qdllm import families
+from qdllm.specs import TrialSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
@@ -36,6 +44,33 @@ class SmallSweep:
     record: Record
     """The sweep's own."""
 
+    @property
+    def history(self) -> History:
+        """The store, nothing of it read yet."""
+        return History(self.store)
+
+    @property
+    def found(self) -> Findings:
+        """What a report would gather now."""
+        return findings.findings(self.history, self.record)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """What was asked for."""
+        assert isinstance(self.plan.sweep, Listed)
+        return self.plan.sweep.trials
+
+    @property
+    def references(self) -> tuple[Trial, ...]:
+        """What stands beside it."""
+        assert isinstance(self.plan.sweep, Listed)
+        return self.plan.sweep.references
+
+
+def sources(made: Plan, kind: str) -> list[Job]:
+    """What a plan's trials are made from, of one kind."""
+    return [job for job in made.sources if job.kind == kind]
+
 
 def texts(folder: Path) -> Path:
     """Forty texts of each class, as a table."""
@@ -51,6 +86,7 @@ def sweep(
     base: dict | None = None,
     name: str = "small",
     left_out: int = 1,
+    champion: dict | None = None,
 ) -> SmallSweep:
     """Train all trials but the last `left_out`, the references, and evaluate the champion."""
     task = {"task": {"name": str(texts(folder))}}
@@ -59,42 +95,82 @@ def sweep(
         description="A small grid",
         base=BASE | (base or {}) | task,
         axes=AXES if axes is None else axes,
+        **({"champion": champion} if champion else {}),
     )
     every, store = specs(definition), Store(str(folder / "store"))
     dataset = data.load(every[0].task)
-    made = plan(every, dataset, store)
+    made = plan(every, dataset, store, champion=definition.champion.families)
     findings.publish_sweep(store, definition, made, dataset)
     generator = np.random.default_rng(0)
     centre_CH = generator.normal(size=(len(CLASSES), WIDTH))
     known_NC = np.eye(len(CLASSES))[dataset.labels_N]
-    for job in made.features:
+    for job in sources(made, FEATURES.name):
         noise_NH = generator.normal(size=(len(dataset.texts), WIDTH))
         told = {"width": WIDTH, "texts": len(dataset.texts)}
         publish(store, job, dataset, known_NC @ centre_CH + noise_NH, told)
-    for job in made.teachers:
+    for job in sources(made, SOFT_LABELS.name):
         logits_NC = 2 * known_NC + generator.normal(size=known_NC.shape)
         right_N = logits_NC.argmax(1) == dataset.labels_N
-        accuracy = {split: float(part.mean()) for split, part in dataset.by_split(right_N).items()}
-        publish(store, job, dataset, logits_NC, {"accuracy": accuracy, "parameters": 1234})
-    gathered = {
-        tuple(job.made_from.items()): student.gather(store, **job.made_from, dataset=dataset)
-        for job in made.probes
-    }
-    for job in made.probes:
-        arrays = gathered[tuple(job.made_from.items())]
-        probe.run(job.spec, job.fingerprint, job.made_from, arrays, store, lambda *event: None)
-    for trial in made.trials[: len(made.trials) - left_out]:
-        arrays = gathered[tuple(trial.made_from.items())]
-        student.run(trial.spec, trial.fingerprint, trial.made_from, arrays, store)
-    record = store.record("sweeps", made.name)
+        metrics = {
+            f"{SHORT[split]}.accuracy": float(part.mean())
+            for split, part in dataset.by_split(right_N).items()
+        }
+        publish(store, job, dataset, logits_NC, {"metrics": metrics, "parameters": 1234})
+    record = store.record(SWEEPS.name, made.name)
     assert record is not None
-    chosen = findings.findings(store, record).champion
-    if chosen:
-        evaluate.run(EvaluationSpec(), chosen.trial.fingerprint, dataset, store)
-    return SmallSweep(definition, dataset, made, store, record)
+    small = SmallSweep(definition, dataset, made, store, record)
+    arrays: dict[tuple[tuple[str, str], ...], dict[str, np.ndarray]] = {}
+    for job in (*small.references, *small.trials[: len(small.trials) - left_out]):
+        made_from = tuple(job.made_from.items())
+        if made_from not in arrays:
+            arrays[made_from] = gather(store, job.made_from, dataset)
+        trial.train(job, arrays[made_from], store)
+    chosen = small.found.champion
+    for job in findings.evaluations(chosen) if chosen else ():
+        evaluate.run(job, dataset, store)
+    return small
 
 
-def publish(store: Store, job, dataset: Dataset, rows: np.ndarray, summary: dict) -> None:
+def made_up(
+    folder: Path,
+    axes: dict,
+    accuracy: Callable[[TrialSpec], float],
+    seeds: Sequence[int] = (0, 1, 2),
+    champion: dict | None = None,
+) -> SmallSweep:
+    """A sweep with records that say what `accuracy(spec)` says, give or take a point."""
+    chosen = {"champion": champion} if champion else {}
+    definition = Grid(name="made-up", axes=axes, base={"seeds": seeds}, **chosen)
+    every = specs(definition)
+    dataset, store = data.load(every[0].task), Store(str(folder / "store"))
+    made = plan(every, dataset, store, champion=definition.champion.families)
+    findings.publish_sweep(store, definition, made, dataset)
+    record = store.record(SWEEPS.name, made.name)
+    assert record is not None
+    small = SmallSweep(definition, dataset, made, store, record)
+    for job in small.trials:
+        epochs = families.of(job.spec).epochs(job.spec)
+        values = [accuracy(job.spec) + 0.01 * (seed - 1) for seed in range(len(job.spec.seeds))]
+        circuit = getattr(job.spec, "circuit", None)
+        curve_SE = np.tile(np.array(values)[:, None], (1, epochs))
+        store.publish(
+            job.kind,
+            job.fingerprint,
+            tensors={"val.accuracy": curve_SE, "train.loss": 1 / curve_SE},
+            spec=job.spec.model_dump(mode="json"),
+            made_from=job.made_from,
+            summary={
+                "metrics": {"val.accuracy": values, "test.accuracy": values},
+                "parameters": 1000 * circuit.layers if circuit else 500,
+                "seconds_per_epoch": 0.25,
+                "inference_us": 12.5,
+            },
+            seconds=1.0,
+        )
+    return small
+
+
+def publish(store: Store, job: Job, dataset: Dataset, rows: np.ndarray, summary: dict) -> None:
     """Features or soft labels, a row for each text."""
     store.publish(
         job.kind,

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from jobs.store import DataFile, Record
 from orchestrator.plan import Job
 from orchestrator.plan.ranking import Result
-from qdllm.specs import StudentSpec
+from qdllm.families.quantum import StudentSpec
 
 MEASURES = ("accuracy", "precision", "recall", "f1", "agreement", "calibration_error")
 CREATED = 1_700_000_000.0

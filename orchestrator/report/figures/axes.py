@@ -13,9 +13,9 @@ from orchestrator.report.figures.canvas import (
     name_places,
     sheet,
 )
-from orchestrator.report.figures.marks import WIDE, dots, marks, mean, scale
+from orchestrator.report.figures.marks import WIDE, dots, marks, mean, named, scale
 from orchestrator.report.findings import Findings
-from orchestrator.report.tables import label, seeds_bar, spoken
+from orchestrator.report.tables import seeds_bar, spoken
 
 FEW = 12
 """Values of an axis that have a place each; with more, an axis is a scale."""
@@ -46,9 +46,9 @@ def accuracy_over(found: Findings, key: str) -> Picture | None:
     for number, line in enumerate(lines):
         shift = 0.4 * (number - (len(lines) - 1) / 2) / len(lines)
         trials = {places[at] + shift: one for (on, at), one in best.items() if on == repr(line)}
-        name = label(line) if beside else "best"
+        name = named(line) if beside else "best"
         marks(ax, trials, number, name, height.floor, joined=_numbers(values))
-    name_places(ax, [label(value) for value in values])
+    name_places(ax, [named(value) for value in values])
     ax.set_ylim(height.limits)
     name_axes(ax, spoken(key), "validation accuracy")
     if beside:
@@ -76,9 +76,9 @@ def _cloud(found: Findings, key: str) -> Picture:
         if min(positions) > 0 and max(positions) > WIDE * min(positions):
             ax.set_xscale("log")
     else:
-        named = found.values(key)
-        positions = [float(named.index(value)) for value in values]
-        name_places(ax, [label(value) for value in named])
+        distinct = found.values(key)
+        positions = [float(distinct.index(value)) for value in values]
+        name_places(ax, [named(value) for value in distinct])
     dots(ax, positions, found)
     place = dict(zip((one.trial.fingerprint for one in found.order), positions, strict=True))
     for number, what in enumerate(("champion", "best")):

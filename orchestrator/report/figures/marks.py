@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from orchestrator.plan.ranking import OBJECTIVE, Result
 from orchestrator.report.figures.canvas import MARKERS, MUTED, PAPER, SERIES
 from orchestrator.report.findings import Findings
+from orchestrator.report.tables import label
 
 WIDE = 4.0
 """Largest over smallest value from which a scale is logarithmic."""
@@ -76,14 +78,18 @@ def marks(
     ax.plot(sunk, low, "v", color=colour, markerfacecolor=PAPER, markersize=5, zorder=4)
 
 
+def named(value: Any) -> str:
+    """What a place or line of an axis is called: —, where a family has no such setting."""
+    return label(value) or "—"
+
+
 def references(found: Findings) -> dict[str, tuple[int, float]]:
-    """The best classical reference of each kind: its parameters and mean validation accuracy."""
+    """The best reference of each name: its parameters and mean validation accuracy."""
     best: dict[str, tuple[int, float]] = {}
-    for probe in found.probes:
-        for kind, summary in probe.summary.items():
-            accuracy = float(np.mean(summary[OBJECTIVE]))
-            if kind not in best or accuracy > best[kind][1]:
-                best[kind] = summary["parameters"], accuracy
+    for standing in found.beside:
+        accuracy = float(np.mean(standing.metrics[OBJECTIVE]))
+        if standing.name not in best or accuracy > best[standing.name][1]:
+            best[standing.name] = standing.parameters or 0, accuracy
     return best
 
 

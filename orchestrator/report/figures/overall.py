@@ -22,9 +22,9 @@ from orchestrator.report.figures.canvas import (
     plain,
     sheet,
 )
-from orchestrator.report.figures.marks import WIDE, dots, marks, mean, references, scale
+from orchestrator.report.figures.marks import WIDE, dots, marks, mean, named, references, scale
 from orchestrator.report.findings import Findings
-from orchestrator.report.tables import label, seeds_bar, spoken
+from orchestrator.report.tables import seeds_bar, spoken
 
 
 def pareto(found: Findings) -> Picture | None:
@@ -53,7 +53,7 @@ def pareto(found: Findings) -> Picture | None:
         shape = "<" if size < left else ">" if size > right else "sDP"[number % 3]
         at = np.clip(size, left, right), max(accuracy, height.floor)
         _emblem(ax, *at, shape, SERIES[2 + number % 3], f"{name} ({size:,})")
-    best = found.order[0].over_seeds(OBJECTIVE)
+    best = found.best.over_seeds(OBJECTIVE)
     if best.n > 1:
         bar = best.mean - best.standard_error
         ax.axhline(bar, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -100,9 +100,9 @@ def heat_map(found: Findings) -> Picture | None:
         means = np.array([[mean(one) if one else np.nan for one in line] for line in trials])
         cells(ax, means, floor, top, [[_cell(one, found) for one in line] for line in trials])
         last = ax is sheets[-1]
-        name_cells(ax, [label(at) if last else "" for at in columns], [label(at) for at in rows])
+        name_cells(ax, [named(at) if last else "" for at in columns], [named(at) for at in rows])
         if third:
-            name = plain(f"{spoken(third)} {label(panel)}")
+            name = plain(f"{spoken(third)} {named(panel)}")
             ax.set_title(name, fontsize=TEXT, color=INK, loc="left")
     name_axes(sheets[-1], spoken(across), "")
     figure.supylabel(plain(spoken(down)), fontsize=TEXT, color=INK)

@@ -104,7 +104,7 @@ def confusion(found: Findings) -> Picture | None:
 
 def reliability(found: Findings) -> Picture | None:
     """Whether the champion is as often right as it is confident, on the test split."""
-    if found.logits_SNC is None or found.champion is None or found.evaluation is None:
+    if found.logits_SNC is None or found.champion is None:
         return None
     logits_NC, seed = _served(found)
     bins = calibration_bins(logits_NC, found.labels["test"])
@@ -115,7 +115,7 @@ def reliability(found: Findings) -> Picture | None:
         confidence, accuracy = bins["confidence"][chosen], bins["accuracy"][chosen]
         bars = np.abs(bins["bounds"][:, chosen] - accuracy)
         top.errorbar(confidence, accuracy, bars, fmt="o", color=colour, markersize=4, linewidth=1)
-    errors = found.evaluation.summary["metrics"]["test.calibration_error"]
+    errors = found.evaluations[0].summary["metrics"]["test.calibration_error"]
     error = errors[found.champion.best_seed]
     top.text(
         0.97,

@@ -9,6 +9,7 @@ import pytest
 from conftest import KEYS
 from stored import KIND, NAME, OTHER, TENSORS, flip, names, publish, read, write
 
+from jobs.inputs import gather
 from jobs.store import Store, record
 from jobs.store.record import DamagedError, VersionError
 from qdllm.errors import StoreError
@@ -186,8 +187,6 @@ def test_deleting_takes_the_record_first(store, backend, monkeypatch):
     ids=["other texts", "no texts", "length", "dimension", "missing"],
 )
 def test_rows_that_are_not_the_datasets_are_refused(store, kind, change, message):
-    from jobs.student import gather  # which imports torch, as no writer above should
-
     dataset = data.load(TaskSpec())
     rows = {split: np.zeros((size, 2)) for split, size in zip(SPLITS, dataset.sizes, strict=True)}
     for each in ("features", "soft-labels"):
@@ -202,5 +201,5 @@ def test_rows_that_are_not_the_datasets_are_refused(store, kind, change, message
             seconds=0.0,
         )
     with pytest.raises(StoreError, match=message) as caught:
-        gather(store, NAME, NAME, dataset)
+        gather(store, {"features": NAME, "soft_labels": NAME}, dataset)
     assert f"delete {store.uri}/{kind}/{NAME}/record.json" in str(caught.value)

@@ -11,8 +11,10 @@ import psutil
 import pytest
 from tiny_models import save, texts_of
 
-from jobs import fingerprints
-from jobs import teacher as job
+from jobs import kinds
+from jobs import teacher as maker
+from jobs.kinds import Job
+from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store
 from orchestrator import cluster
 from orchestrator.console import Phase
@@ -60,27 +62,27 @@ class Watched(Phase):
             self._at(int(done), int(total))
 
 
+def asked(task: TaskSpec, spec: TeacherSpec) -> tuple[Job, data.Dataset]:
+    """The soft labels by name, and the texts that they are of."""
+    dataset = data.load(task)
+    return kinds.named(SOFT_LABELS.name, spec, task, dataset.digest), dataset
+
+
 def train(
     task: TaskSpec, spec: TeacherSpec, store: Store, workers: int | None, phase: Phase
 ) -> str:
     """Train through the orchestrator; returns the soft labels' fingerprint."""
-    config = {
-        "task": task.model_dump(mode="json"),
-        "teacher": spec.model_dump(mode="json"),
-        "store": store.uri,
-    }
-    dataset = data.load(task)
-    key = fingerprints.of_soft_labels(spec, fingerprints.of_task(task, dataset.digest))
-    cluster.train(job.train_loop, config, dataset, name=key, workers=workers, phase=phase)
-    return key
+    job, dataset = asked(task, spec)
+    cluster.train(job, dataset, store, phase, workers)
+    return job.fingerprint
 
 
 def assert_like_undisturbed(task, spec, store, key, folder) -> None:
     alone = Store(str(folder))
-    job.run(task, spec, alone, data.load(task))
-    record, splits = store.load(job.KIND, key)
+    maker.run(*asked(task, spec), alone)
+    record, splits = store.load(SOFT_LABELS.name, key)
     assert len(record.summary["curve"]) == spec.epochs
-    for name, expected_NC in alone.load(job.KIND, key)[1].items():
+    for name, expected_NC in alone.load(SOFT_LABELS.name, key)[1].items():
         np.testing.assert_allclose(splits[name], expected_NC, rtol=1e-3, atol=1e-3)
 
 
@@ -110,7 +112,7 @@ def test_a_killed_worker_is_restarted_and_goes_on_from_its_checkpoint(
     after = phase.seen[killed[0] :]
     assert all(done > 2 * total // spec.epochs for done, total in after), "it began anew"
     assert after[-1][0] == after[-1][1]
-    assert store.record(job.KIND, key).summary["workers"] == 2
+    assert store.record(SOFT_LABELS.name, key).summary["workers"] == 2
     assert_like_undisturbed(task, spec, store, key, tmp_path / "alone")
 
 
@@ -186,4 +188,4 @@ def test_a_node_that_is_taken_away_costs_a_few_steps_and_no_failure(
     back = [after for before, after in pairwise(steps) if after < before]
     assert len(back) == 1, f"it was to go back once: {back}"
     assert back[0] > notice[0], "it went on from before the notice"
-    assert len(store.record(job.KIND, key).summary["curve"]) == 1
+    assert len(store.record(SOFT_LABELS.name, key).summary["curve"]) == 1

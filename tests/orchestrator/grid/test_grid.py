@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from orchestrator import grid
 from orchestrator.sweep import main, parser
 from qdllm.errors import ConfigError
-from qdllm.specs import CircuitSpec, FitSpec, LossSpec, StudentSpec
+from qdllm.families.quantum import StudentSpec
+from qdllm.specs import CircuitSpec, FitSpec, LossSpec
 from qdllm.texts import corpus
 
 DOCS = (ROOT / "docs" / "grids.md").read_text(encoding="utf-8")
@@ -86,7 +87,7 @@ def test_the_docs_have_an_example_of_every_key():
 
 
 @pytest.mark.parametrize(
-    ("text", "trials"), list(zip(EXAMPLES, (6, 6, 6, 1, 2, 12, 2), strict=True))
+    ("text", "trials"), list(zip(EXAMPLES, (6, 6, 6, 1, 2, 12, 8, 2), strict=True))
 )
 def test_every_example_in_the_docs_is_a_grid(text, trials, tmp_path):
     assert len(made(text, tmp_path)) == trials

@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import student
+from jobs import trial
+from jobs.kinds import Job
 from jobs.store import Store
 from orchestrator import grid
 from orchestrator.grid.measures import OBJECTIVES
 from orchestrator.grid.space import Choices, Integers, Reals, Search, at, dimension, inside, point
 from orchestrator.tracking.runs import summarised
 from qdllm.errors import ConfigError
-from qdllm.specs import StudentSpec
+from qdllm.families.quantum import StudentSpec
 from qdllm.texts.data import SPLITS
 
 SPACE = {
@@ -258,5 +259,5 @@ def test_every_objective_is_a_metric_of_a_real_trial(tmp_path):
         arrays[f"{split}.logits"] = rng.normal(size=(8, 2)).astype(np.float32)
         arrays[f"{split}.labels"] = np.arange(8) % 2
     spec = StudentSpec.parse({"circuit": {"qubits": 2}, "fit": {"epochs": 1}, "seeds": [0, 1]})
-    record = student.run(spec, "f" * 16, {}, arrays, Store(str(tmp_path)))
+    record = trial.train(Job.of("students", spec, {}), arrays, Store(str(tmp_path)))
     assert set(OBJECTIVES) <= set(summarised(record))

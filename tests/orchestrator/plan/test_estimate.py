@@ -6,7 +6,7 @@ import pytest
 import yaml
 from small_sweep import AXES, sweep
 
-from jobs.fingerprints import FEATURES, PROBES, SOFT_LABELS, STUDENTS
+from jobs import kinds
 from jobs.store import DataFile, Record
 from orchestrator.grid import Grid, Resources, specs
 from orchestrator.grid.space import Search
@@ -15,25 +15,28 @@ from orchestrator.plan.estimate import SAMPLE, Time
 from orchestrator.plan.ranking import Result
 from orchestrator.report.tables import plan_table
 from orchestrator.sweep import main
-from qdllm.specs import EncoderSpec, ProbeSpec, StudentSpec, TeacherSpec
 
+FEATURES, SOFT_LABELS, STUDENTS = "features", "soft-labels", "students"
+HEADS, LINEAR = "tanh", "linear"
 TEXTS = {"task": 1000, "features": 1000, "other task": 500, "other features": 500}
-SPECS = {
-    FEATURES: EncoderSpec,
-    SOFT_LABELS: TeacherSpec,
-    PROBES: ProbeSpec,
-    STUDENTS: StudentSpec,
-}
 
 
 def made_from(kind: str, other: str = "") -> dict[str, str]:
     if kind in (FEATURES, SOFT_LABELS):
         return {"task": f"{other}task"}
-    return {"features": f"{other}features", "soft_labels": "soft labels"}
+    sources = {"features": f"{other}features"}
+    return sources if kind == LINEAR else sources | {"soft_labels": "soft labels"}
 
 
-def job(kind: str, settings: dict, held: bool = False) -> Job:
-    return Job(kind, "0" * 16, SPECS[kind].parse(settings), made_from(kind), held)
+def job(kind: str, settings: dict, held: bool = False, name: str = "0" * 16) -> Job:
+    return Job(kind, name, kinds.kind(kind).spec.parse(settings), made_from(kind), held)
+
+
+def whole(jobs: list[Job], records: list[Record]) -> Time:
+    """All times, one result after another."""
+    found = estimate.of_jobs(jobs, records, TEXTS)
+    assert found.keys() == {one.fingerprint for one in jobs if not one.held}
+    return sum(found.values(), Time())
 
 
 def record(kind: str, settings: dict, seconds: float, other: str = "") -> Record:
@@ -41,7 +44,7 @@ def record(kind: str, settings: dict, seconds: float, other: str = "") -> Record
         schema_version=1,
         kind=kind,
         fingerprint="1" * 16,
-        spec=SPECS[kind].parse(settings).model_dump(mode="json"),
+        spec=kinds.kind(kind).spec.parse(settings).model_dump(mode="json"),
         made_from=made_from(kind, other),
         summary={},
         data=DataFile(name="none", sha256="0" * 64, bytes=0),
@@ -58,7 +61,9 @@ def student(**settings) -> dict:
     return {"circuit": circuit, "fit": {"epochs": 10} | settings, "seeds": seeds}
 
 
-PROBE = {"circuit": {}, "settings": [[{}, {"epochs": 10}]], "seeds": [0, 1]}
+def head(**settings) -> dict:
+    seeds = settings.pop("seeds", [0, 1])
+    return {"fit": {"epochs": 10} | settings, "seeds": seeds}
 
 
 @pytest.mark.parametrize(
@@ -76,13 +81,16 @@ PROBE = {"circuit": {}, "settings": [[{}, {"epochs": 10}]], "seeds": [0, 1]}
         (SOFT_LABELS, {"model": "bloomz-3b"}, {}, None),
         (FEATURES, {"pooling": "first"}, {}, 1),
         (FEATURES, {"max_length": 64}, {}, None),
-        (PROBES, PROBE | {"settings": [[{}, {"epochs": 10}], [{}, {"epochs": 20}]]}, PROBE, 3),
-        (PROBES, PROBE | {"seeds": [0]}, PROBE, 0.5),
+        (HEADS, head(epochs=30), head(), 3),
+        (HEADS, head(seeds=[0]), head(), 0.5),
+        (HEADS, head() | {"circuit": {"layers": 11}}, head(lr=0.5), 1),
+        (HEADS, head(batch_size=32), head(), None),
+        (LINEAR, {}, {}, 1),
     ],
 )
 @pytest.mark.parametrize("other", ["", "other "])
 def test_one_record_is_scaled_by_what_drives_the_time(kind, wanted, known, factor, other):
-    found = estimate.of_jobs([job(kind, wanted)], [record(kind, known, 6.0, other)], TEXTS)
+    found = whole([job(kind, wanted)], [record(kind, known, 6.0, other)])
     if factor is None:
         assert found == Time(unknown=1)
     else:
@@ -91,13 +99,14 @@ def test_one_record_is_scaled_by_what_drives_the_time(kind, wanted, known, facto
 
 
 def test_what_is_held_costs_nothing_and_what_is_missing_adds_up():
-    jobs = [job(STUDENTS, student(layers=n)) for n in (2, 2, 6, 10)]
-    jobs += [job(STUDENTS, student(layers=2), held=True), job(STUDENTS, student(batch_size=1))]
-    found = estimate.of_jobs(jobs, [record(STUDENTS, student(), 1.0)], TEXTS)
+    settings = [student(layers=n) for n in (2, 2, 6, 10)] + [student(batch_size=1)]
+    jobs = [job(STUDENTS, each, name=f"{n}") for n, each in enumerate(settings)]
+    jobs.append(job(STUDENTS, student(layers=2), held=True))
+    found = whole(jobs, [record(STUDENTS, student(), 1.0)])
     assert found == Time(pytest.approx(1 + 1 + 2 + 3), pytest.approx(3), 1)
     assert found.at_once(2) == pytest.approx(3.5)
     assert found.at_once(7) == pytest.approx(3)
-    assert estimate.of_jobs(jobs, [], TEXTS) == Time(unknown=5)
+    assert whole(jobs, []) == Time(unknown=5)
 
 
 def test_the_nearest_records_count_those_of_the_same_texts_first():
@@ -106,7 +115,7 @@ def test_the_nearest_records_count_those_of_the_same_texts_first():
     elsewhere = [record(STUDENTS, student(layers=2), 70.0, "other ")] * 9
     unknown = [record(STUDENTS, student(layers=2), 80.0, "unknown ")] * 9
     jobs = [job(STUDENTS, student(layers=2))]
-    found = estimate.of_jobs(jobs, [*elsewhere, *unknown, *far, *near], TEXTS)
+    found = whole(jobs, [*elsewhere, *unknown, *far, *near])
     assert found == Time(2, 2, 0)
 
 
@@ -140,7 +149,8 @@ def widened(small, axes: dict) -> Grid:
 def needs(small, definition: Grid, cpus: int | None = 2) -> dict[str, forecast.Need]:
     made = plan(specs(definition), small.dataset, small.store, definition.search)
     texts = len(small.dataset.texts)
-    return {need.what: need for need in forecast.needs(definition, made, small.store, texts, cpus)}
+    lines = forecast.needs(definition, made, small.history, texts, cpus)
+    return {need.what: need for need in lines}
 
 
 @pytest.mark.parametrize("axis", [{"circuit.layers": (1, 2, 3)}, {"fit.lr": (0.01, 0.1, 0.03)}])
@@ -149,13 +159,17 @@ def test_a_wider_grid_is_judged_by_what_is_held(small, axis):
     told = needs(small, definition)
     assert (told["trials"].held, told["trials"].missing) == (7, 5)
     wider = plan(specs(definition), small.dataset, small.store, definition.search)
+    # More layers make larger heads, another rate more of them; nothing changes what is linear.
     for what, kind, jobs in (
-        ("trials", STUDENTS, wider.trials),
-        ("classical references", PROBES, wider.probes),
+        ("trials", STUDENTS, wider.sweep.trials),
+        ("classical references", HEADS, wider.sweep.references),
     ):
-        missing = [estimate.load(job.spec, job.made_from).work for job in jobs if not job.held]
+        lacking = [job for job in jobs if not job.held]
+        assert {job.kind for job in lacking} == {kind}
+        missing = [estimate.load(kind, job.spec, job.made_from, {}).work for job in lacking]
+        parse = kinds.kind(kind).spec.parse
         rates = [
-            record.seconds / estimate.load(SPECS[kind].parse(record.spec), record.made_from).work
+            record.seconds / estimate.load(kind, parse(record.spec), record.made_from, {}).work
             for record in (
                 small.store.record(kind, name) for name in small.store.fingerprints(kind)
             )
@@ -172,10 +186,13 @@ def test_each_kind_says_what_it_asks_for(small):
     assert told["features"] == ("features", 1, 0, "a node's CPUs", Time(), 1)
     assert (told["trials"].where, told["trials"].places) == ("1 CPU each", 2)
     assert told["soft labels"].where == "all GPUs, or CPUs"
+    references = told["classical references"]
+    assert (references.held, references.missing) == (1 + 4, 2)
+    assert (references.where, references.places) == ("1 CPU each", 2)
     assert needs(small, definition, cpus=None)["trials"].places is None
-    changed = {"resources": Resources(cpu=0.5, gpu=0.25), "teacher_workers": 4}
+    changed = {"resources": Resources(cpu=0.5), "teacher_workers": 4}
     told = needs(small, definition.model_copy(update=changed))
-    assert (told["trials"].where, told["trials"].places) == ("0.5 CPU and 0.25 GPU each", None)
+    assert (told["trials"].where, told["trials"].places) == ("0.5 CPU each", 4)
     assert told["soft labels"].where == "4 GPUs, or CPUs"
 
 
@@ -243,7 +260,7 @@ def test_a_search_is_told_by_what_lies_in_its_space(small):
     assert list(told) == ["features", "soft labels", "trials of the search"]
     found = told["trials of the search"]
     assert (found.held, found.missing, found.where, found.places) == (7, 13, "1 CPU each", 2)
-    records = [small.store.record(STUDENTS, trial.fingerprint) for trial in small.plan.trials[:7]]
+    records = [small.store.record(STUDENTS, trial.fingerprint) for trial in small.trials[:7]]
     mean = sum(record.seconds for record in records) / 7
     assert found.time.total == pytest.approx(13 * mean)
 
@@ -259,6 +276,6 @@ def test_few_records_are_read(small, monkeypatch):
     monkeypatch.setattr(type(small.store), "record", record)
     monkeypatch.setattr(estimate, "SAMPLE", 3)
     told = needs(small, widened(small, {"fit.lr": (0.01, 0.1, 0.03)}))
-    assert sorted(read) == [FEATURES, PROBES, *[STUDENTS] * 3]
+    assert sorted(read) == [FEATURES, *[STUDENTS] * 3, *[HEADS] * 3]
     assert told["trials"].time.unknown == 0
     assert SAMPLE < 50

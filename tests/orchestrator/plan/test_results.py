@@ -5,8 +5,11 @@ from scipy import stats
 
 from jobs.store import DataFile, Record
 from orchestrator.plan import Trial
-from orchestrator.plan.ranking import Result, axes, champion, paired, ranked
-from qdllm.specs import SCHEMA, StudentSpec
+from orchestrator.plan.ranking import Result, axes, champion, common, keys, paired, ranked
+from qdllm.families.linear import LinearSpec
+from qdllm.families.quantum import StudentSpec
+from qdllm.families.tanh import TanhSpec
+from qdllm.specs import SCHEMA, TrialSpec, flat
 
 
 def result(
@@ -66,6 +69,52 @@ def test_axes_are_the_settings_that_differ():
     ]
     assert axes(trials) == {"a": {"fit.lr": 0.1}, "b": {"fit.lr": 0.2}}
     assert axes(trials[:1]) == {"a": {}}
+
+
+def trial(name: str, spec: TrialSpec) -> Trial:
+    return Trial(spec.family, name, spec, {})
+
+
+MIXED = [
+    trial("q", StudentSpec.parse({"fit": {"lr": 0.1}, "angles": "minmax"})),
+    trial("r", StudentSpec.parse({"fit": {"lr": 0.2}})),
+    trial("t", TanhSpec.parse({"fit": {"lr": 0.1}})),
+    trial("l", LinearSpec()),
+]
+
+
+def test_axes_of_several_families_are_what_differs_where_it_is_there():
+    assert axes(MIXED) == {
+        "q": {"family": "quantum", "angles": "minmax", "fit.lr": 0.1},
+        "r": {"family": "quantum", "angles": "raw", "fit.lr": 0.2},
+        "t": {"family": "tanh", "fit.lr": 0.1},
+        "l": {"family": "linear"},
+    }
+    assert axes(MIXED[1:3]) == {
+        "r": {"family": "quantum", "fit.lr": 0.2},
+        "t": {"family": "tanh", "fit.lr": 0.1},
+    }
+    # The same training of another family, and nothing else.
+    alike = [MIXED[0], MIXED[2]]
+    assert axes(alike) == {"q": {"family": "quantum"}, "t": {"family": "tanh"}}
+
+
+def test_keys_are_those_of_all_in_the_order_in_which_they_come():
+    assert keys(axes(MIXED).values()) == ["family", "angles", "fit.lr"]
+    assert keys(axes(MIXED[::-1]).values()) == ["family", "fit.lr", "angles"]
+    assert keys([]) == keys([{}]) == []
+
+
+@pytest.mark.parametrize("trials", [MIXED, MIXED[:2], MIXED[:1], MIXED[2:], MIXED[::-1]])
+def test_what_is_no_axis_is_common(trials):
+    told = [flat(one.spec.model_dump(mode="json")) for one in trials]
+    shared = common(trials)
+    assert {*shared, *keys(axes(trials).values())} == set(keys(told))
+    assert not set(shared) & set(keys(axes(trials).values()))
+    for values in told:
+        assert {key: str(value) for key, value in values.items() if key in shared}.items() <= (
+            shared.items()
+        )
 
 
 def test_spread_is_over_seeds():

@@ -6,18 +6,15 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import small_sweep
 from PIL import Image
 from small_sweep import CLASSES, SmallSweep, sweep
 
-from jobs.store import Store
-from orchestrator.grid import Grid, specs
-from orchestrator.plan import plan
-from orchestrator.report import figures, findings
+from orchestrator.report import figures
 from orchestrator.report.figures.canvas import NIGHT
 from orchestrator.report.figures.students import BINS, calibration_bins
 from orchestrator.report.findings import Findings
 from qdllm import metrics
-from qdllm.texts import data
 
 
 @pytest.fixture(scope="module")
@@ -27,35 +24,11 @@ def small(tmp_path_factory) -> SmallSweep:
 
 @pytest.fixture(scope="module")
 def found(small) -> Findings:
-    return findings.findings(small.store, small.record)
+    return small.found
 
 
 def made_up(folder, axes: dict, accuracy, seeds=(0, 1, 2)) -> Findings:
-    """A sweep with records that say what `accuracy(spec)` says, give or take a point."""
-    definition = Grid(name="made-up", axes=axes, base={"seeds": seeds})
-    every = specs(definition)
-    dataset, store = data.load(every[0].task), Store(str(folder / "store"))
-    made = plan(every, dataset, store)
-    findings.publish_sweep(store, definition, made, dataset)
-    for trial in made.trials:
-        mean, epochs = accuracy(trial.spec), trial.spec.fit.epochs
-        values = [mean + 0.01 * (seed - 1) for seed in range(len(seeds))]
-        curve_SE = np.tile(np.array(values)[:, None], (1, epochs))
-        store.publish(
-            "students",
-            trial.fingerprint,
-            tensors={"val.accuracy": curve_SE, "train.loss": 1 / curve_SE},
-            spec=trial.spec.model_dump(mode="json"),
-            made_from=trial.made_from,
-            summary={
-                "metrics": {"val.accuracy": values, "test.accuracy": values},
-                "parameters": 1000 * trial.spec.circuit.layers,
-            },
-            seconds=1.0,
-        )
-    record = store.record("sweeps", made.name)
-    assert record is not None
-    return findings.findings(store, record)
+    return small_sweep.made_up(folder, axes, accuracy, seeds).found
 
 
 def written(picture: figures.Picture) -> list[str]:
@@ -189,7 +162,7 @@ def test_confusion_counts_every_test_text(found):
     counts = [int(text) for text in said if text.isdigit()]
     assert sum(counts) == len(found.labels["test"])
     right = sum(counts[:: len(CLASSES) + 1]) / sum(counts)
-    recorded = found.evaluation.summary["metrics"]["test.accuracy"][found.champion.best_seed]
+    recorded = found.evaluations[0].summary["metrics"]["test.accuracy"][found.champion.best_seed]
     assert right == pytest.approx(recorded)
     assert {"$dear$", "安い"} <= set(said)
     assert "&lt;script&gt;alert…" in said
@@ -200,7 +173,7 @@ def test_the_bins_are_those_of_the_calibration_error(found):
     for seed, logits_NC in enumerate(found.logits_SNC):
         bins = calibration_bins(logits_NC, found.labels["test"])
         gaps = bins["count"] * np.abs(bins["accuracy"] - bins["confidence"])
-        recorded = found.evaluation.summary["metrics"]["test.calibration_error"][seed]
+        recorded = found.evaluations[0].summary["metrics"]["test.calibration_error"][seed]
         assert gaps.sum() / bins["count"].sum() == pytest.approx(recorded, abs=1e-6)
 
 
@@ -217,4 +190,4 @@ def test_wilsons_interval_is_the_one_in_the_books():
 
 def test_without_results_there_is_nothing_to_see(tmp_path):
     early = sweep(tmp_path, left_out=8)
-    assert figures.pictures(findings.findings(early.store, early.record)) == []
+    assert figures.pictures(early.found) == []

@@ -4,19 +4,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
 from checkout import ROOT
 from small_sweep import CLASSES, SmallSweep, sweep
 
+from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store
 from orchestrator.grid.space import Search
-from orchestrator.plan import history, plan
+from orchestrator.plan import History, plan
+from orchestrator.plan.history import COMPARED, after_search
 from orchestrator.plan.ranking import Result, axes, champion, ranked
 from orchestrator.report import findings
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError
+
+HEAD = "classical head"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,7 @@ def small(tmp_path_factory) -> SmallSweep:
 
 @pytest.fixture(scope="module")
 def found(small) -> Findings:
-    return findings.findings(small.store, small.record)
+    return small.found
 
 
 def test_what_was_asked_is_kept(small, found):
@@ -35,8 +40,8 @@ def test_what_was_asked_is_kept(small, found):
     assert found.sweep.summary["texts"] == small.dataset.describe()
     assert set(found.sweep.summary["classes"]) == set(CLASSES)
     assert found.sweep.made_from == {"texts": small.dataset.digest}
-    assert found.settings == axes(small.plan.trials)
-    assert list(found.settings) == [trial.fingerprint for trial in small.plan.trials]
+    assert found.settings == axes(small.trials)
+    assert list(found.settings) == [trial.fingerprint for trial in small.trials]
     assert found.axes == ["circuit.layers", "loss.alpha", "fit.lr"]
     for split, labels_N in found.labels.items():
         np.testing.assert_array_equal(labels_N, getattr(small.dataset, split).labels_N)
@@ -45,22 +50,37 @@ def test_what_was_asked_is_kept(small, found):
 def test_finished_trials_are_ranked_as_ever(small, found):
     results = [
         Result(trial, small.store.record("students", trial.fingerprint))
-        for trial in small.plan.trials[:-1]
+        for trial in small.trials[:-1]
     ]
     names = [one.trial.fingerprint for one in ranked(results)]
     assert [one.trial.fingerprint for one in found.order] == names
     assert found.champion.trial.fingerprint == champion(results).trial.fingerprint
-    assert found.missing == {small.plan.trials[-1].fingerprint: ""}
+    assert found.missing == {small.trials[-1].fingerprint: ""}
 
 
 def test_what_stands_beside_the_students_is_there(small, found):
-    assert [one.fingerprint for one in found.teachers] == [
-        job.fingerprint for job in small.plan.teachers
+    assert [(one.kind, one.fingerprint) for one in found.sources] == [
+        (job.kind, job.fingerprint) for job in small.plan.sources
     ]
-    assert found.teacher is found.teachers[0]
-    assert [name for name, _ in found.references] == ["logistic regression", "classical head"]
+    (teacher,) = (one for one in found.sources if one.kind == SOFT_LABELS.name)
+    assert found.teacher is teacher
+    assert [one.name for one in found.beside] == ["logistic regression", "classical head"]
+    (evaluation,) = found.evaluations
     accuracy = (found.logits_SNC.argmax(-1) == found.labels["test"]).mean(-1)
-    np.testing.assert_allclose(accuracy, found.evaluation.summary["metrics"]["test.accuracy"])
+    np.testing.assert_allclose(accuracy, evaluation.summary["metrics"]["test.accuracy"])
+
+
+def test_of_the_references_of_a_name_the_best_by_validation_is_told(small, found):
+    names = [one.fingerprint for one in small.references]
+    assert [one.fingerprint for one in found.references] == names
+    means = [
+        fmean(one.summary["metrics"]["val.accuracy"])
+        for one in found.references
+        if one.kind == small.references[-1].kind
+    ]
+    assert len(means) == 4
+    head = found.beside[-1]
+    assert fmean(head.metrics["val.accuracy"]) == max(means)
 
 
 def test_curves_of_a_few_trials_end_in_their_metrics(found):
@@ -79,13 +99,13 @@ def test_values_of_an_axis_come_by_size(found):
 
 
 def test_reasons_of_failures_are_kept(small):
-    name = small.plan.trials[-1].fingerprint
-    told = findings.findings(small.store, small.record, failures={name: "out of memory"})
+    name = small.trials[-1].fingerprint
+    told = findings.findings(small.history, small.record, failures={name: "out of memory"})
     assert told.missing == {name: "out of memory"}
 
 
 def test_a_search_finds_all_that_lies_in_its_space(small):
-    base, *_ = small.plan.trials
+    base, *_ = small.trials
     definition = small.definition.model_copy(
         update={
             "axes": {},
@@ -96,26 +116,27 @@ def test_a_search_finds_all_that_lies_in_its_space(small):
     )
     asked = plan([base.spec], small.dataset, small.store, definition.search)
     key = findings.publish_sweep(small.store, definition, asked, small.dataset)
-    found = findings.findings(small.store, small.store.record("sweeps", key))
-    done = [trial.fingerprint for trial in small.plan.trials[:-1]]
+    found = findings.findings(small.history, small.store.record("sweeps", key))
+    done = [trial.fingerprint for trial in small.trials[:-1]]
     assert {one.trial.fingerprint for one in found.order} == set(done)
     assert found.missing == {}
     assert found.settings == axes([one.trial for one in found.order])
     fewer = definition.search.model_copy(
         update={"space": definition.search.space | {"circuit.layers": [base.spec.circuit.layers]}}
     )
-    near = history.in_space(small.store, fewer, asked.bases[0])
+    near = small.history.in_space(fewer, asked.sweep.bases[0])
     assert {one.trial.fingerprint for one in near} == {
         trial.fingerprint
-        for trial in small.plan.trials[:-1]
+        for trial in small.trials[:-1]
         if trial.spec.circuit.layers == base.spec.circuit.layers
     }
-    assert len(history.references(small.store, found.order)[0].spec.settings) <= history.COMPARED
+    heads = [job for job in after_search(found.order) if "loss" in type(job.spec).model_fields]
+    assert 0 < len(heads) <= COMPARED
 
 
 def test_a_sweep_without_results_has_no_champion(tmp_path):
     early = sweep(tmp_path, left_out=8)
-    found = findings.findings(early.store, early.record)
+    found = early.found
     assert found.champion is None
     assert len(found.missing) == 8
     assert found.examples == {}
@@ -123,10 +144,11 @@ def test_a_sweep_without_results_has_no_champion(tmp_path):
 
 def test_references_of_several_teachers_are_told_apart(tmp_path):
     two = sweep(tmp_path, axes={"teacher.epochs": (1, 2), "fit.lr": (0.1,)}, left_out=0)
-    found = findings.findings(two.store, two.record)
-    names = [name for name, _ in found.references]
-    assert "classical head, teacher's epochs 1" in names
-    assert len(set(names)) == 4
+    found = two.found
+    epochs = [one.settings["teacher.epochs"] for one in found.beside if one.name == HEAD]
+    assert sorted(epochs) == [1, 2]
+    # Both teachers' students read the same features, so there is one of these.
+    assert [one.name for one in found.beside if one.name != HEAD] == ["logistic regression"]
     assert found.teacher.spec["epochs"] == found.champion.trial.spec.teacher.epochs
 
 
@@ -160,7 +182,7 @@ def several(tmp_path) -> Store:
     ],
 )
 def test_a_sweep_is_found_by_fingerprint_beginning_or_name(several, asked, meant):
-    assert findings.find(several, asked).fingerprint == meant
+    assert findings.find(History(several), asked).fingerprint == meant
 
 
 @pytest.mark.parametrize(
@@ -169,14 +191,14 @@ def test_a_sweep_is_found_by_fingerprint_beginning_or_name(several, asked, meant
 )
 def test_a_sweep_that_is_not_clear_is_answered_with_those_there_are(several, asked, message):
     with pytest.raises(ConfigError) as error:
-        findings.find(several, asked)
+        findings.find(History(several), asked)
     assert message in str(error.value)
     assert "wide-prices (b2), wide-prices (abd1), deep-prices (abc0)" in str(error.value)
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path):
     with pytest.raises(ConfigError, match=r"run one with python -m orchestrator\.sweep"):
-        findings.find(Store(str(tmp_path)), "deep")
+        findings.find(History(Store(str(tmp_path))), "deep")
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess:
@@ -220,7 +242,7 @@ def test_an_unknown_sweep_ends_in_one_line(small, tmp_path):
 def test_a_report_needs_neither_torch_nor_ray(small, tmp_path):
     arguments = [small.plan.name, "--home", str(tmp_path), "--store", small.store.uri]
     code = (
-        "import json, sys\nfrom orchestrator.report import main\n"
+        "import json, sys\nfrom orchestrator.report.command import main\n"
         f"assert main({arguments!r}) == 0\nprint(json.dumps(sorted(sys.modules)))"
     )
     output = subprocess.run(

@@ -19,7 +19,7 @@ from orchestrator.plan.ranking import champion
 from orchestrator.report import findings, page, paper
 from orchestrator.report.findings import Findings
 from orchestrator.report.tables import plus_minus
-from qdllm.specs import StudentSpec
+from qdllm.families.quantum import StudentSpec
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
@@ -62,7 +62,7 @@ def small(tmp_path_factory) -> SmallSweep:
 @pytest.fixture(scope="module")
 def found(small) -> Findings:
     return findings.findings(
-        small.store, small.record, failures={small.plan.trials[-1].fingerprint: "<i>lost</i>"}
+        small.history, small.record, failures={small.trials[-1].fingerprint: "<i>lost</i>"}
     )
 
 
@@ -120,14 +120,14 @@ def test_every_trial_has_its_row(read, found):
 
 
 def test_trials_without_a_result_are_listed(read, small):
-    row = next(row for row in read.rows if row[0] == small.plan.trials[-1].fingerprint)
+    row = next(row for row in read.rows if row[0] == small.trials[-1].fingerprint)
     assert row[1:] == ["circuit layers 2, guidance weight α 0.9, learning rate 0.1", "<i>lost</i>"]
 
 
 def test_what_stands_beside_the_champion_is_told(read, found):
     rows = {row[0]: row for row in read.rows if row}
-    head = found.probes[0].summary["classical head"]
-    assert rows["classical head"][1] == page.tables.accuracy(head["test.accuracy"])
+    (head,) = (one for one in found.beside if one.name == "classical head")
+    assert rows["classical head"][1] == page.tables.accuracy(head.metrics["test.accuracy"])
     assert rows["teacher minilm, LoRA rank 64"][3] == "1,234 trained"
     test = plus_minus(found.champion.over_seeds("test.accuracy"))
     assert rows["★ champion"][1] == rows["★ champion, simulated by MindQuantum"][1] == test
@@ -136,9 +136,10 @@ def test_what_stands_beside_the_champion_is_told(read, found):
 
 def test_teachers_are_told_apart(tmp_path):
     two = sweep(tmp_path, axes={"teacher.epochs": (1, 2), "fit.lr": (0.1,)}, left_out=0)
-    found = findings.findings(two.store, two.record)
+    found = two.found
     rows = {row[0] for row in Page(page.render(found, [])).rows if row}
-    assert {f"teacher minilm, LoRA rank 64 (teacher's epochs {n})" for n in (1, 2)} <= rows
+    for name in ("teacher minilm, LoRA rank 64", "classical head"):
+        assert {f"{name} (teacher's epochs {n})" for n in (1, 2)} <= rows
 
 
 def test_time_is_that_of_the_records(read, found):
@@ -157,7 +158,7 @@ def test_the_grid_on_the_page_makes_the_same_sweep_again(read, small):
 
 def test_a_sweep_that_has_just_begun_has_a_page_too(tmp_path):
     early = sweep(tmp_path, left_out=8)
-    written = page.write(findings.findings(early.store, early.record), tmp_path)
+    written = page.write(early.found, tmp_path)
     text = written.read_text(encoding="utf-8")
     Page(text)
     assert "0 of 8 trials finished" in text

@@ -1,22 +1,32 @@
 """The table at any width of the terminal."""
 
+from collections.abc import Sequence
+
 import pytest
 from rich.console import Console
 
 from jobs.store import DataFile, Record
 from orchestrator.plan import Trial
 from orchestrator.plan.ranking import Result, champion, ranked
+from orchestrator.report.findings import Findings
 from orchestrator.report.tables import champion_line, label, spoken, told, trials_table
-from qdllm.specs import SCHEMA, StudentSpec
+from qdllm.families.linear import LinearSpec
+from qdllm.families.quantum import StudentSpec
+from qdllm.families.tanh import TanhSpec
+from qdllm.specs import SCHEMA, TrialSpec
+
+MADE_FROM = {"features": "f", "soft_labels": "s"}
 
 
-def record(name: str, summary: dict) -> Record:
+def record(
+    name: str, summary: dict, kind: str = "students", spec: TrialSpec | None = None
+) -> Record:
     return Record(
         schema_version=SCHEMA,
-        kind="students",
+        kind=kind,
         fingerprint=name,
-        spec={},
-        made_from={"features": "f", "soft_labels": "s"},
+        spec=spec.model_dump(mode="json") if spec else {},
+        made_from=MADE_FROM,
         summary=summary,
         data=DataFile(name="x", sha256="x", bytes=0),
         created=0.0,
@@ -36,6 +46,41 @@ def result(layers: int, lr: float, accuracy: float) -> Result:
     return Result(Trial("students", made.fingerprint, spec, made.made_from, held=True), made)
 
 
+def found(order: Sequence[Result], chosen: Result, references: Sequence[Record] = ()) -> Findings:
+    settings: dict = {one.trial.fingerprint: {} for one in order}
+    nothing: dict = {"missing": {}, "sources": [], "evaluations": [], "labels": {}, "curves": {}}
+    return Findings(
+        sweep=record("sweep", {}, "sweeps"),
+        settings=settings,
+        order=list(order),
+        champion=chosen,
+        references=list(references),
+        logits_SNC=None,
+        **nothing,
+    )
+
+
+def reference(spec: TrialSpec, validation: list[float], test: list[float], size: int) -> Record:
+    metrics = {"val.accuracy": validation, "test.accuracy": test}
+    summary = {"metrics": metrics, "parameters": size, "seconds_per_epoch": 0.1}
+    return record(spec.family, summary, spec.family, spec)
+
+
+REFERENCES = [
+    reference(LinearSpec(), [0.7], [0.71], 3076),
+    reference(
+        TanhSpec.parse({"loss": {"alpha": 0.9}, "fit": {"lr": 0.06}, "seeds": [0, 1]}),
+        [0.8, 0.81],
+        [0.8, 0.82],
+        8000,
+    ),
+    reference(
+        TanhSpec.parse({"loss": {"alpha": 0.9}, "fit": {"lr": 0.003}, "seeds": [0, 1]}),
+        [0.6, 0.61],
+        [0.9, 0.92],
+        8000,
+    ),
+]
 PROBES = [
     record(
         "p",
@@ -55,24 +100,28 @@ PROBES = [
                 "fit": {"lr": 0.06},
             },
         },
+        "probes",
     )
 ]
+"""The same as version 0.1 wrote it."""
 
 
-def rendered(width: int) -> list[str]:
+def rendered(width: int, references: Sequence[Record]) -> list[str]:
     results = [
         result(layers, lr, 0.5 + 0.02 * layers) for layers in (1, 11) for lr in (0.003, 0.06)
     ]
     console = Console(width=width, file=None, record=True)
     with console.capture() as captured:
         order = ranked(results)
-        console.print(trials_table(order, champion(results), PROBES, "a title", width >= 110))
+        told = found(order, champion(results), references)
+        console.print(trials_table(told, "a title", width >= 110))
     return captured.get().splitlines()
 
 
+@pytest.mark.parametrize("references", [REFERENCES, PROBES])
 @pytest.mark.parametrize("width", [80, 110, 130])
-def test_every_cell_is_whole(width):
-    lines = rendered(width)
+def test_every_cell_is_whole(width, references):
+    lines = rendered(width, references)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     assert "…" not in text
@@ -82,7 +131,10 @@ def test_every_cell_is_whole(width):
         assert cell in best
     head = next(line for line in lines if "0.8050" in line)
     assert "0.06" in head
+    assert "8,000" in head
+    assert "0.8100 ± 0.1271" in head
     assert "0.7000" in text
+    assert text.count("8,000") == 1  # the best by validation of the name
     assert ("agreement" in text) == (width >= 110)
 
 
@@ -97,7 +149,7 @@ def test_axes_whose_last_words_collide_keep_their_paths():
     ]
     console = Console(width=130)
     with console.capture() as captured:
-        console.print(trials_table(ranked(results), results[0], [], "a title", wide=True))
+        console.print(trials_table(found(ranked(results), results[0]), "a title", wide=True))
     assert "teacher.lr" in captured.get()
     assert "fit.lr" in captured.get()
 

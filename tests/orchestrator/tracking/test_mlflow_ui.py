@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from servers import serving
 from small_sweep import WIDTH, sweep
 
+from orchestrator.plan import History
 from orchestrator.plan.ranking import common
 from orchestrator.report import findings, page
 from orchestrator.report.findings import Findings
@@ -80,9 +81,9 @@ def written(tmp_path_factory) -> tuple[str, Findings]:
     """The address of a database that a sweep has written as it always does, and the sweep."""
     home = tmp_path_factory.mktemp("home")
     small = sweep(home, left_out=0)
-    found = findings.findings(small.store, small.record)
+    found = findings.findings(History(small.store), small.record)
     shared = {"grid": small.definition.name, "texts": small.dataset.digest}
-    shared |= common(small.plan.trials)
+    shared |= common(small.plan.sweep.trials)
     tracker = Tracker(
         f"sqlite:///{home / 'mlflow.db'}", home / "artifacts", found.name, small.plan.name, shared
     )
@@ -99,7 +100,7 @@ def written(tmp_path_factory) -> tuple[str, Findings]:
     weights_P = tensors["parameters"][chosen.best_seed]
     saved.save(folder, chosen.trial.spec, small.dataset.classes, WIDTH, weights_P)
     tracker.register(MODEL, folder, {"qdllm.id": chosen.trial.fingerprint})
-    tracker.finish(conclusion._figures(found, found.evaluation), failed=False)
+    tracker.finish(conclusion._figures(found, found.evaluations), failed=False)
     tracker.wait()
     tracker.close(None)
     return tracker.uri, found

@@ -24,9 +24,9 @@ from orchestrator.steps.conclusion import lineage
 from orchestrator.tracking import Tracker
 from qdllm import saved
 from qdllm.encoder import encode
-from qdllm.fit import Examples, fit
+from qdllm.families.quantum import StudentSpec
+from qdllm.fit import Examples, Row, fit
 from qdllm.predictor import Predictor
-from qdllm.specs import StudentSpec
 from qdllm.student import Student, circuit_core
 
 CLASSES = ("kitchen", "weather")
@@ -35,7 +35,11 @@ TEXTS = {
     "weather": ["rain fell on the coast", "a cold wind from the north", "sunny with some cloud"],
 }
 SPEC = StudentSpec.parse(
-    {"circuit": {"qubits": 4, "layers": 1}, "fit": {"epochs": 100, "batch_size": 6, "lr": 0.05}}
+    {
+        "circuit": {"qubits": 4, "layers": 1},
+        "loss": {"alpha": 0.5},
+        "fit": {"epochs": 100, "batch_size": 6, "lr": 0.05},
+    }
 )
 NAME = "qdllm-grid-task"
 
@@ -49,17 +53,7 @@ def folder(tmp_path_factory) -> Path:
     examples = Examples(features_NH, 4.0 * torch.eye(2)[labels_N], labels_N)
     core, width = circuit_core(SPEC.circuit, SPEC.angles), features_NH.shape[1]
     student = Student(core, width, 2, seeds=[0])
-    alpha_S, lr_S = torch.tensor([0.5]), torch.tensor([SPEC.fit.lr])
-    fit(
-        student,
-        examples,
-        examples,
-        alpha_S=alpha_S,
-        lr_S=lr_S,
-        loss=SPEC.loss,
-        spec=SPEC.fit,
-        seeds=[0],
-    )
+    fit(student, examples, examples, [Row(0, SPEC.loss, SPEC.fit)])
     folder = tmp_path_factory.mktemp("student")
     saved.save(folder, SPEC, CLASSES, width, student.parameters_SP[0].numpy())
     return folder

@@ -15,7 +15,7 @@ import pytest
 from jobs.store import Store
 from orchestrator.grid import Grid
 from orchestrator.plan import Trial
-from qdllm.specs import StudentSpec
+from qdllm.families.quantum import StudentSpec
 
 TRIALS = 8
 SHAPES = {"train": (131_072, 1024), "validation": (64, 1024), "test": (64, 1024)}
@@ -71,8 +71,9 @@ def watched(folder: Path) -> list[tuple[float, list[int]]]:
     os.sched_getaffinity = lambda _: set(range(TRIALS))
     with cluster.connect():
         from orchestrator.tune import tuner
+        from orchestrator.tune.group import Group
 
-        runner = tuner.Runner(
+        group = Group(
             Grid(name="memory"),
             arrays,
             Store(str(folder / "store")),
@@ -83,7 +84,7 @@ def watched(folder: Path) -> list[tuple[float, list[int]]]:
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            tuner.run_list(runner, [trial(number) for number in range(TRIALS)])
+            tuner.run_list(group, [trial(number) for number in range(TRIALS)])
         finally:
             over.set()
             watcher.join()

@@ -7,12 +7,13 @@ import pytest
 from optuna.trial import TrialState
 
 from jobs.store import Store
-from orchestrator.grid.space import Search, at, point
-from orchestrator.plan import Trial
-from orchestrator.plan.history import in_space, tried
+from orchestrator.grid.space import Search, point
+from orchestrator.plan import History, Trial
+from orchestrator.tune.proposals import Proposals, trial_at
 from orchestrator.tune.sampler import Suggestions
-from orchestrator.tune.searcher import Asking
-from qdllm.specs import StudentSpec, fingerprint
+from orchestrator.tune.searcher import TuneSearcher
+from qdllm.families.quantum import StudentSpec
+from qdllm.families.tanh import TanhSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's and Optuna's own
 
@@ -21,13 +22,12 @@ RANGES = {
     "fit.batch_size": {"low": 8, "high": 16, "step": 8},
 }
 POINTS = 8
-BASE = StudentSpec()
 MADE_FROM = {"features": "f" * 16, "soft_labels": "5" * 16}
+BASE = Trial.of("students", StudentSpec(), MADE_FROM)
 
 
 def trial_of(config: dict) -> Trial:
-    spec = at(BASE, config["point"])
-    return Trial("students", fingerprint(spec, **MADE_FROM), spec, MADE_FROM, False)
+    return trial_at(BASE, config["point"])
 
 
 def publish(store: Store, trial: Trial, value: float, kind: str = "students") -> None:
@@ -39,19 +39,19 @@ def publish(store: Store, trial: Trial, value: float, kind: str = "students") ->
         tensors={},
         spec=trial.spec.model_dump(mode="json"),
         made_from=MADE_FROM,
-        summary=summary if kind == "students" else {"epoch": 3, "val.accuracy": value},
+        summary={"epoch": 3, "val.accuracy": value} if kind == "stopped" else summary,
         seconds=1.0,
     )
 
 
-def asking(search: Search, store: Store) -> Asking:
+def asking(search: Search, store: Store, base: Trial = BASE) -> TuneSearcher:
     """What goes on with a search whose past is in the store."""
-    base = Trial("students", fingerprint(BASE, **MADE_FROM), BASE, MADE_FROM, False)
-    return Asking(search, tried(store, search, base, "asha"), trial_of, store)
+    past = History(store).tried(search, base, "asha")
+    return TuneSearcher(Proposals(search, base, past, store))
 
 
-def study(asked: Asking) -> list:
-    return asked._suggestions._study.trials
+def study(asked: TuneSearcher) -> list:
+    return asked._proposals._suggestions._study.trials
 
 
 @pytest.fixture
@@ -102,8 +102,27 @@ def test_a_stopped_trial_that_was_finished_later_is_a_result(store):
     publish(store, trial, 0.9)
     (known,) = study(asking(search, store))
     assert known.values == [0.9]
-    base = Trial("students", "0" * 16, BASE, MADE_FROM, False)
-    assert in_space(store, search, base, "stopped") == []
+    assert History(store).in_space(search, BASE, "stopped") == []
+
+
+def test_a_search_around_another_family_has_a_past_of_its_own(store):
+    search = Search.parse({"space": RANGES})
+    heads = Trial.of("tanh", TanhSpec(), MADE_FROM)
+    for layers, base, kind in (
+        (1, BASE, "students"),
+        (2, BASE, "stopped"),
+        (3, heads, "tanh"),
+        (4, heads, "stopped"),
+    ):
+        trial = trial_at(base, {"circuit.layers": layers, "fit.batch_size": 8})
+        publish(store, trial, layers / 10, kind)
+    for base, known in ((BASE, {1, 2}), (heads, {3, 4})):
+        asked = asking(search, store, base)
+        assert {one.params["circuit.layers"] for one in study(asked)} == known
+        new = [trial_at(base, asked.suggest(str(n))["point"]) for n in range(POINTS - 2)]
+        assert {type(trial.spec) for trial in new} == {type(base.spec)}
+        assert len({trial.fingerprint for trial in new}) == POINTS - 2
+        assert asked.suggest("one more") == "FINISHED"
 
 
 def test_points_at_which_trials_fail_or_stop_are_told_so_and_not_tried_again(store):

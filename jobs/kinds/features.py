@@ -1,0 +1,36 @@
+"""What the frozen text encoder makes of a task's texts."""
+
+from jobs.kinds.kind import Kind, Load
+from qdllm.models import resolve
+from qdllm.specs import EncoderSpec, TrialSpec
+
+
+def _of_trial(spec: TrialSpec) -> EncoderSpec:
+    return spec.encoder
+
+
+def _digests(spec: EncoderSpec) -> dict[str, str]:
+    return {"model": resolve(spec.model, spec.weights).digest}
+
+
+def _load(spec: EncoderSpec) -> Load:
+    return (spec.model, spec.max_length), 1.0
+
+
+FEATURES = Kind(
+    name="features",
+    label="features",
+    spec=EncoderSpec,
+    role="features",
+    of_trial=_of_trial,
+    tensor="features",
+    of_texts=True,
+    digests=_digests,
+    maker="jobs.features",
+    phase=lambda spec: "features",
+    load=_load,
+    counts_texts=True,
+    told={"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
+    kept="used",
+)
+KINDS = (FEATURES,)

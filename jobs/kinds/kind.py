@@ -1,0 +1,128 @@
+"""What every kind of result says of itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+from qdllm.specs import Spec, TrialSpec
+
+Source = tuple[str, Spec]
+"""A kind's name, and the spec of one of its results."""
+Load = tuple[tuple[Any, ...], float]
+"""What must be the same for two results' times to compare, and what the time grows with beside the
+number of texts."""
+
+
+class Record(Protocol):
+    """What a kind reads of a result's record; jobs.store has the whole of it."""
+
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The result's spec, as plain data."""
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """Fingerprints and digests by role."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What is told of it."""
+
+
+def nothing(*_: Any) -> dict[str, Any]:
+    """What many kinds have to say."""
+    return {}
+
+
+def none(*_: Any) -> tuple[Any, ...]:
+    """What most kinds ask for."""
+    return ()
+
+
+def measured(record: Record) -> Mapping[str, Any]:
+    """What a result measured: by name, such as `test.accuracy`, a value for each seed, or one."""
+    metrics: Mapping[str, Any] = record.summary.get("metrics", {})
+    return metrics
+
+
+class Standing(NamedTuple):
+    """A line of what stands beside a champion.
+
+    `metrics`: as a kind tells them. `parameters`: how many numbers were trained, with a word to go
+    after them. `settings`: by dotted path, those that its name does not tell.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    parameters: int | None
+    settings: Mapping[str, Any]
+    word: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of result: how it is named, made, timed, told and kept. Plain data and functions.
+
+    Its results lie under `<name>/<fingerprint>` in a store. A result's fingerprint is that of its
+    spec and of what it is made from: the results that `needs` names, the texts where `of_texts`,
+    and the `digests`.
+    """
+
+    name: str
+    label: str
+    """What tables call several of them."""
+    spec: type[Spec] | None = None
+    """None where its records hold the specs of several families, or no Spec."""
+
+    role: str = ""
+    """As what others are made from it: the key in their `made_from`."""
+    of_trial: Callable[[TrialSpec], Spec] | None = None
+    """The part of a trial's spec that describes it, for a kind that families read."""
+    tensor: str = ""
+    """What a trial that reads it calls its tensors, after the split: `train.features`."""
+    of_texts: bool = False
+    """Whether it is made from a task's texts."""
+    needs: Callable[[Any], Mapping[str, Source]] = nothing
+    """The results that one with that spec is made from, by role."""
+    digests: Callable[[Any], Mapping[str, str]] = nothing
+    """Digests of what else it is made from, such as a model's files."""
+
+    maker: str = ""
+    """The module that makes one; empty where others bring it forth."""
+    holds: Literal["node", "workers", "trial"] = "node"
+    """What its maker holds: all CPUs of a node, by its `run`; workers of Ray Train, one GPU each
+    where there are some, by its `train_loop` (without Ray by its `run`, which takes a checkpoint to
+    go on from, and where to report others); or what a grid gives each of its trials."""
+    one_core: bool = False
+    """Whether its maker keeps to one core."""
+    phase: Callable[[Any], str] = lambda spec: ""
+    """What a person reads while one with that spec is made."""
+    note: Callable[[Any], str] = lambda spec: ""
+    """What that ends with."""
+    load: Callable[[Any], Load] | None = None
+    """How long it takes; None: nothing is known before."""
+    counts_texts: bool = False
+    """Whether its records say how many texts there are, for others' times to be scaled by."""
+
+    beside: Callable[[Sequence[TrialSpec]], Sequence[Spec]] = none
+    """Those that every sweep with these trials wants beside them; the trials are of one task and
+    made from the same results."""
+    of_champion: Callable[[TrialSpec], Sequence[Spec]] = none
+    """Those that are made of a sweep's champion, whose fingerprint they have as `student`."""
+
+    told: Mapping[str, str] = field(default_factory=dict)
+    """What a list of results tells of one: names, and paths in its record."""
+    metrics: Callable[[Record], Mapping[str, Any]] = measured
+    standing: Callable[[Record], Sequence[Standing]] = none
+    """What a report sets beside a champion."""
+    line: Callable[[Record], str] = lambda record: ""
+    """What a person is told of it once it is there."""
+    opinion: Callable[[Record, Record], str] = lambda record, champion: ""
+    """What one that is made of a champion says of it: its own record, and the champion's."""
+    kept: Literal["always", "used", "source"] = "always"
+    """What housekeeping must leave: all; those that a trial was made from; or those whose own
+    sources stay."""

@@ -1,0 +1,51 @@
+"""Trials: a kind for each family of trainable model, and those that a scheduler stopped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jobs import kinds
+from jobs.kinds.kind import Kind, Record, Source, Standing, measured
+from qdllm.families import Family, families
+from qdllm.specs import TrialSpec, flat
+
+
+def _needs(family: Family[Any]) -> Callable[[TrialSpec], Mapping[str, Source]]:
+    def needs(spec: TrialSpec) -> dict[str, Source]:
+        sources = {}
+        for role in family.reads:
+            kind = kinds.by_role(role)
+            assert kind.of_trial, f"{kind.name} is read, but says not how a trial describes it"
+            sources[role] = kind.name, kind.of_trial(spec)
+        return sources
+
+    return needs
+
+
+def _standing(family: Family[Any]) -> Callable[[Record], Sequence[Standing]]:
+    def standing(record: Record) -> list[Standing]:
+        size = record.summary["parameters"]
+        return [Standing(family.label, measured(record), size, flat(record.spec))]
+
+    return standing
+
+
+def _kind(family: Family[Any]) -> Kind:
+    return Kind(
+        name=family.kind,
+        label=family.plural,
+        spec=family.spec,
+        needs=_needs(family),
+        maker="jobs.trial",
+        holds="trial",
+        one_core=True,
+        phase=lambda spec: family.plural,
+        load=family.work,
+        beside=family.beside,
+        told=family.told,
+        standing=_standing(family),
+    )
+
+
+STOPPED = Kind(name="stopped", label="stopped trials")
+"""What is known of a trial that was ended early, under the fingerprint that it would have."""
+KINDS = (*map(_kind, families().values()), STOPPED)

@@ -1,0 +1,124 @@
+"""One trial: all rows of one spec, of whichever family, trained, tested and published."""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from jobs import kinds
+from jobs.command import Progress, main, silent
+from jobs.inputs import gather
+from jobs.kinds import Job
+from jobs.store import Record, Store
+from qdllm import families
+from qdllm.fit import Examples
+from qdllm.metrics import classification
+from qdllm.specs import Spec, TrialSpec
+from qdllm.texts import data
+from qdllm.texts.data import SPLITS, Dataset
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called after every epoch, counted from 1, with each curve's mean over the seeds."""
+
+
+class TrialRequest(Spec):
+    """What `python -m jobs.trial` reads; what the trial is made from must be in the store."""
+
+    trial: dict[str, Any] = Field(default_factory=dict)
+    store: str
+
+
+def examples(arrays: Mapping[str, np.ndarray], split: str) -> Examples:
+    """One split as tensors that share the arrays' memory."""
+    with warnings.catch_warnings():
+        # Ray's object store hands out read-only memory, and nothing writes to examples.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        logits_NC = arrays.get(f"{split}.logits")
+        return Examples(
+            torch.from_numpy(arrays[f"{split}.features"]),
+            None if logits_NC is None else torch.from_numpy(logits_NC),
+            torch.from_numpy(arrays[f"{split}.labels"]),
+        )
+
+
+def train(
+    job: Job[TrialSpec],
+    arrays: Mapping[str, np.ndarray],
+    store: Store,
+    report: Report = lambda epoch, means: None,
+) -> Record:
+    """Train the spec's rows, measure them on the test split, publish, return the record.
+
+    `arrays`: what `jobs.inputs.gather` gave. What is measured is what was restored from the
+    parameters that are published. Runs on one thread, so that a result does not depend on how many
+    cores the machine has.
+
+    Raises TrialError if training diverges, StoreError if the result cannot be written.
+    """
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    spec, family = job.spec, families.of(job.spec)
+    training, validation, test = (examples(arrays, split) for split in SPLITS)
+    features, classes = training.features_NH.shape[1], 1 + int(training.labels_N.max())
+    trained = family.train(
+        spec,
+        training,
+        validation,
+        lambda epoch, values: report(
+            epoch, {metric: float(value_S.mean()) for metric, value_S in values.items()}
+        ),
+    )
+    model = family.restore(spec, features, classes, trained.parameters_SP)
+    tested = time.perf_counter()
+    logits_SNC = model.predict(test.features_NH)
+    inference = (time.perf_counter() - tested) / (len(spec.seeds) * len(test.labels_N))
+    measured = classification(logits_SNC, test.labels_N, test.logits_NC)
+    metrics = {metric: curve_SE[:, -1].tolist() for metric, curve_SE in trained.curves.items()}
+    metrics |= {f"test.{metric}": value_S.tolist() for metric, value_S in measured.items()}
+    return store.publish(
+        family.kind,
+        job.fingerprint,
+        tensors={metric: curve_SE.numpy() for metric, curve_SE in trained.curves.items()}
+        | {"parameters": trained.parameters_SP.numpy()},
+        spec=spec.model_dump(mode="json"),
+        made_from=job.made_from,
+        summary={
+            "metrics": metrics,
+            "parameters": family.parameters(spec, features, classes),
+            # The median: the first epoch may compile the engine for this machine.
+            "seconds_per_epoch": float(np.median(trained.seconds_E)),
+            "inference_us": inference * 1e6,
+        },
+        seconds=time.perf_counter() - began,
+    )
+
+
+def run(job: Job[TrialSpec], dataset: Dataset, store: Store, progress: Progress = silent) -> None:
+    """Train a trial by itself, unless the store has it, with what the store holds for it."""
+    if store.has(job.kind, job.fingerprint):
+        return
+
+    def report(epoch: int, means: Mapping[str, float]) -> None:
+        epochs = families.of(job.spec).epochs(job.spec)
+        note = f"validation accuracy {means['val.accuracy']:.4f}"
+        progress("trial", epoch, epochs, note)
+
+    train(job, gather(store, job.made_from, dataset), store, report)
+
+
+def _run(request: TrialRequest, progress: Progress) -> str:
+    """Train, test and publish all seeds of one trial."""
+    spec = families.parse(request.trial)
+    dataset = data.load(spec.task)
+    job = kinds.named(families.of(spec).kind, spec, spec.task, dataset.digest)
+    run(job, dataset, Store(request.store), progress)
+    return job.fingerprint
+
+
+if __name__ == "__main__":
+    sys.exit(main(TrialRequest, _run))

@@ -1,0 +1,115 @@
+"""The work of a sweep in this process, one thing after the other: for a debugger, and for tests.
+
+Results are those that Ray's workers give, to the bit.
+"""
+
+import importlib
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jobs import kinds
+from jobs.kinds import Job
+from jobs.store import Store
+from jobs.store.patient import PatientStore
+from orchestrator.cluster import checks, nodes
+from orchestrator.console import Phase
+from orchestrator.grid.space import Search
+from orchestrator.plan import Result, Trial
+from orchestrator.tune.group import Group
+from qdllm.errors import StoreError, TrialError
+from qdllm.texts.data import Dataset
+
+
+class InProcess:
+    """See Executor."""
+
+    alone = True
+
+    def place(self) -> tuple[str, int | None]:
+        """As Executor does."""
+        return "this process, one thing after the other", 1
+
+    @contextmanager
+    def connected(self, lost: Callable[[str], None]) -> Iterator[Callable[[], str]]:
+        """As Executor does."""
+        yield lambda: ""
+
+    def check(self, store: Store, work: Collection[str], say: Callable[[str], None]) -> None:
+        """As Executor does: whether the store can be written."""
+        nodes.refuse({nodes.DRIVER: [checks.store(store.uri, "", nodes.DRIVER)]})
+
+    def run(self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
+        """As Executor does."""
+        maker = importlib.import_module(kinds.kind(job.kind).maker)
+        maker.run(job, dataset, store, _progress(phase))
+
+    def train(
+        self,
+        job: Job[Any],
+        dataset: Dataset,
+        store: Store,
+        phase: Phase,
+        *,
+        workers: int | None,
+        home: Path,
+    ) -> None:
+        """As Executor does, on one worker; checkpoints lie in the home."""
+        folder = home / "checkpoints" / job.fingerprint
+
+        def report(metrics: dict[str, float], checkpoint: Path) -> None:
+            fresh, old = folder.with_suffix(".new"), folder.with_suffix(".old")
+            for leftover in (fresh, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.copytree(checkpoint, fresh)
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+
+        maker = importlib.import_module(kinds.kind(job.kind).maker)
+        resume = folder if folder.exists() else None
+        maker.run(job, dataset, store, _progress(phase), resume, report)
+        for path in folder.parent.glob(f"{job.fingerprint}*"):
+            shutil.rmtree(path)
+        if folder.parent.exists():
+            folder.parent.rmdir()
+
+    def run_list(self, group: Group, trials: Sequence[Trial]) -> None:
+        """As Executor does."""
+        for trial in trials:
+            self._run(group, trial)
+
+    def run_search(
+        self, group: Group, search: Search, base: Trial, past: Sequence[Result], count: int
+    ) -> None:
+        """As Executor does."""
+        from orchestrator.tune.proposals import Proposals, trial_at  # Optuna
+
+        proposals = Proposals(search, base, past, group.store)
+        for number in range(count):
+            point = proposals.next(str(number))
+            if point is None:
+                return
+            proposals.ended(str(number), self._run(group, trial_at(base, point)))
+
+    def _run(self, group: Group, trial: Trial) -> dict[str, Any]:
+        """Train one trial, whatever the scheduler. Returns its last report."""
+        import torch
+
+        from jobs import trial as maker
+
+        threads, last = torch.get_num_threads(), dict[str, Any]()
+        try:
+            maker.train(trial, group.arrays, PatientStore(group.store.uri))
+        except (StoreError, TrialError) as error:
+            last["failed"] = str(error)
+        finally:
+            torch.set_num_threads(threads)
+        group.ended(trial, last)
+        return last
+
+
+def _progress(phase: Phase) -> Callable[[str, int, int, str], None]:
+    return lambda name, done, total, note: phase.update(done, total, note)

@@ -1,0 +1,77 @@
+"""The work of a sweep on Ray: one of its own on this machine, or a cluster.
+
+Ray takes seconds to import and reads its environment then, so it is imported once it is connected.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jobs.kinds import Job
+from jobs.store import Store
+from orchestrator import cluster
+from orchestrator.console import Phase
+from orchestrator.grid.space import Search
+from orchestrator.plan import Result, Trial
+from orchestrator.tune.group import Group
+from qdllm.texts.data import Dataset
+
+
+class OnRay:
+    """See Executor."""
+
+    alone = False
+
+    def __init__(self, address: str) -> None:
+        """`address`: a cluster's, or `local`."""
+        self._address = address
+
+    def place(self) -> tuple[str, int | None]:
+        """As Executor does."""
+        return cluster.place(self._address)
+
+    @contextmanager
+    def connected(self, lost: Callable[[str], None]) -> Iterator[Callable[[], str]]:
+        """As Executor does."""
+        with cluster.connect(self._address, lost) as status:
+            yield status
+
+    def check(self, store: Store, work: Collection[str], say: Callable[[str], None]) -> None:
+        """As Executor does."""
+        from orchestrator.cluster import nodes
+
+        nodes.before(store, self._address, work, say)
+
+    def run(self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
+        """As Executor does."""
+        cluster.run(job, dataset, store, phase)
+
+    def train(
+        self,
+        job: Job[Any],
+        dataset: Dataset,
+        store: Store,
+        phase: Phase,
+        *,
+        workers: int | None,
+        home: Path,
+    ) -> None:
+        """As Executor does; checkpoints lie in the store, where every node finds them."""
+        cluster.train(job, dataset, store, phase, workers)
+        # Its result is published, so its checkpoints only take room.
+        store.clear(f"checkpoints/{job.fingerprint}")
+
+    def run_list(self, group: Group, trials: Sequence[Trial]) -> None:
+        """As Executor does."""
+        from orchestrator.tune import tuner
+
+        tuner.run_list(group, trials)
+
+    def run_search(
+        self, group: Group, search: Search, base: Trial, past: Sequence[Result], count: int
+    ) -> None:
+        """As Executor does."""
+        from orchestrator.tune import tuner
+
+        tuner.run_search(group, search, base, past, count)

@@ -1,0 +1,89 @@
+"""Before the walk: what a sweep needs is named and shown, then what it stands on is opened."""
+
+from collections.abc import Sequence
+
+from jobs import kinds
+from orchestrator.grid import Grid
+from orchestrator.plan import plan
+from orchestrator.plan.forecast import needs
+from orchestrator.plan.ranking import common
+from orchestrator.report import findings, tables
+from orchestrator.steps.session import Session, Sweep
+from orchestrator.tracking import Tracker
+from qdllm.specs import TaskSpec, TrialSpec
+from qdllm.texts import data
+from qdllm.texts.data import Dataset
+
+
+def prepare(
+    session: Session, definition: Grid, task: TaskSpec, specs: Sequence[TrialSpec]
+) -> Sweep:
+    """Read the task's texts, name every result, and show what is held and what would run."""
+    dataset = _load_texts(session, task)
+    planned = plan(
+        specs,
+        dataset,
+        session.store,
+        definition.search,
+        definition.scheduler,
+        definition.champion.families,
+    )
+    place, cpus = session.executor.place()
+    lines = needs(definition, planned, session.history, len(dataset.texts), cpus)
+    session.terminal.print(
+        dataset.describe(),
+        tables.plan_table(planned.name, lines, place),
+        *findings.changes(session.history, definition, planned, dataset),
+    )
+    if session.executor.alone and definition.scheduler != "none":
+        name = definition.scheduler
+        session.terminal.print(f"scheduler {name} stops nothing without Ray: all run to their end")
+    return Sweep(session, definition, dataset, planned, sum(line.missing for line in lines))
+
+
+def _load_texts(session: Session, task: TaskSpec) -> Dataset:
+    """The task's texts, with a bar if they have to be downloaded."""
+    if task.data != "published":
+        return data.load(task)
+    with session.terminal.phase("download") as phase:
+        return data.load(task, progress=phase.update)
+
+
+def open_tracker(sweep: Sweep) -> Tracker:
+    """The sweep's run in MLflow, before anything is paid for."""
+    locations = sweep.session.locations
+    with sweep.terminal.phase("mlflow") as phase:
+        phase.note = f"experiment {sweep.name}"
+        tracker = Tracker(
+            locations.tracking,
+            locations.home / "artifacts",
+            sweep.name,
+            sweep.plan.name,
+            {"grid": sweep.definition.name, "texts": sweep.dataset.digest}
+            | common(sweep.plan.sweep.asked),
+            alone=sweep.session.executor.alone,
+        )
+        # Ray starts while MLflow opens its database.
+        if sweep.missing:
+            sweep.session.connect()
+        tracker.ready()
+        return tracker
+
+
+def check_workers(sweep: Sweep) -> None:
+    """Whether whoever would do what is missing can do it, before anything is paid for.
+
+    Raises ConfigError with a line for each thing that stands in the way.
+    """
+    if not sweep.missing:
+        return
+    lacking = [job for job in sweep.plan.sources if not job.held]
+    taught = sum(kinds.kind(job.kind).holds == "workers" for job in lacking)
+    work = ["teacher"] * bool(taught) + ["student"] * (sweep.missing > taught)
+    sweep.session.connect()
+    check, say = sweep.session.executor.check, lambda note: None
+    if sweep.session.locations.ray in ("local", "none"):
+        check(sweep.store, work, say)
+        return
+    with sweep.terminal.phase("nodes") as phase:
+        check(sweep.store, work, lambda note: phase.update(0, note=note))

@@ -1,0 +1,90 @@
+"""What a command's sweeps share, and what each of them is."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from jobs.store import Store
+from orchestrator.console import Terminal
+from orchestrator.execution import Executor, executor
+from orchestrator.grid import Grid
+from orchestrator.options import Locations
+from orchestrator.plan import History, Plan
+from qdllm.texts.data import Dataset
+
+GO_ON = "run the same command again to go on from here"
+
+
+class Session:
+    """A terminal, a store with what was read of it, and whoever does the work.
+
+    A context: what it has started ends with it.
+    """
+
+    def __init__(self, locations: Locations, quiet: bool) -> None:
+        """`quiet`: nothing will be run, so nothing needs a log."""
+        self.locations, self.store = locations, locations.store
+        self.history = History(self.store)
+        self.executor: Executor = executor(locations.ray)
+        log = locations.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
+        self.terminal = Terminal(None if quiet else log, shared=self.executor.alone)
+        self._open, self._connected = ExitStack(), False
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(self.terminal)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def connect(self) -> None:
+        """Have the executor ready: only a sweep that lacks something needs it."""
+        if not self._connected:
+            self.terminal.status = self._open.enter_context(self.executor.connected(self._lost))
+            self._connected = True
+
+    def _lost(self, what: str) -> None:
+        # Nothing can be put away without Ray: its client would block, and end the process.
+        self.terminal.leave(1, f"error: {what} is gone; {GO_ON}")
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While the block runs, a first Ctrl-C ends it as KeyboardInterrupt, a second at once."""
+
+        def interrupt(signum: int, frame: object) -> None:
+            # A second one ends the process, whatever is being put away.
+            signal.signal(signal.SIGINT, lambda *_: self.terminal.leave(130))
+            raise KeyboardInterrupt
+
+        self._open.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, interrupt))
+        yield
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One execution of a grid on one task: what is asked, what it needs, and where things go."""
+
+    session: Session
+    definition: Grid
+    dataset: Dataset
+    plan: Plan
+    missing: int
+    """How many results are left to compute, a search's trials among them."""
+
+    @property
+    def name(self) -> str:
+        """What MLflow's experiment and registered model are called."""
+        return f"{self.definition.name}-{self.dataset.name}"
+
+    @property
+    def store(self) -> Store:
+        """Where its results are."""
+        return self.session.store
+
+    @property
+    def terminal(self) -> Terminal:
+        """What a person sees."""
+        return self.session.terminal

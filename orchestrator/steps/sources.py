@@ -1,0 +1,106 @@
+"""What trials are made from: features, soft labels, and whatever else their families read.
+
+Each is made if the store lacks it, after all that it is itself made from.
+"""
+
+from collections import Counter
+from typing import Any
+
+from jobs import kinds
+from jobs.kinds import Job
+from jobs.store import Record
+from orchestrator.console import Phase
+from orchestrator.plan import Trial
+from orchestrator.report import tables
+from orchestrator.steps.session import Sweep
+from qdllm.errors import ConfigError, QdllmError, TeacherError
+
+TEACHER_MARGIN = 0.1
+"""A teacher must beat the majority class by ten points, or by half of what is left above it."""
+
+Lacking = dict[str, str]
+"""Why results cannot be had, by fingerprint."""
+
+
+def make_sources(sweep: Sweep) -> Lacking:
+    """Make what is missing, and see whether each teacher has earned its students.
+
+    Returns why teachers give none. Raises the first one's ConfigError or TeacherError where no
+    trial is left.
+    """
+    floor, lacking = _floor(sweep), dict[str, QdllmError]()
+    taught = [job for job in sweep.plan.sources if kinds.kind(job.kind).holds == "workers"]
+    for job in sweep.plan.sources:
+        if any(source in lacking for source in job.made_from.values()):
+            lacking[job.fingerprint] = next(
+                lacking[source] for source in job.made_from.values() if source in lacking
+            )
+            continue
+        try:
+            record = _source(sweep, job)
+            if job in taught:
+                _earn(sweep, record, floor)
+        except (ConfigError, TeacherError) as error:
+            if job not in taught:
+                raise
+            lacking[job.fingerprint] = error
+            if len(taught) > 1:
+                sweep.terminal.print(f"teacher {job.spec.model} gives no soft labels: {error}")
+        else:
+            sweep.terminal.print(*filter(None, [kinds.kind(job.kind).line(record)]))
+    told = {name: str(error) for name, error in lacking.items()}
+    if all(reason(trial, told) for trial in sweep.plan.sweep.asked):
+        raise next(iter(lacking.values()))
+    return told
+
+
+def make(sweep: Sweep, job: Job[Any], phase: Phase) -> Record:
+    """A result's record, once it is made if the store lacks it. Raises what its maker raises."""
+    record = sweep.store.record(job.kind, job.fingerprint)
+    if record is None:
+        sweep.session.connect()
+        executor, made = sweep.session.executor, (job, sweep.dataset, sweep.store, phase)
+        if kinds.kind(job.kind).holds == "workers":
+            workers, home = sweep.definition.teacher_workers, sweep.session.locations.home
+            executor.train(*made, workers=workers, home=home)
+        else:
+            executor.run(*made)
+        record = sweep.store.record(job.kind, job.fingerprint)
+    assert record is not None, "a maker that failed has raised"
+    return record
+
+
+def _source(sweep: Sweep, job: Job[Any]) -> Record:
+    record = sweep.store.record(job.kind, job.fingerprint)
+    if record is None:
+        kind = kinds.kind(job.kind)
+        with sweep.terminal.phase(kind.phase(job.spec)) as phase:
+            record = make(sweep, job, phase)
+            phase.note = kind.note(job.spec)
+    return record
+
+
+def reason(trial: Trial, lacking: Lacking) -> str:
+    """Why a trial cannot be run: what it is made from is lacking. Empty if nothing is."""
+    return next((lacking[name] for name in trial.made_from.values() if name in lacking), "")
+
+
+def _earn(sweep: Sweep, record: Record, floor: float) -> None:
+    """Raise TeacherError for a teacher below the floor."""
+    accuracy = kinds.kind(record.kind).metrics(record)["val.accuracy"]
+    if accuracy < floor:
+        sweep.terminal.print(tables.curve_table(record))
+        raise TeacherError(
+            f"the teacher reaches {accuracy:.4f} in validation, below the floor of {floor:.4f}, so "
+            "no student is trained; train it longer (--set teacher.epochs=…), change its learning "
+            "rate (--set teacher.lr=…), or lower teacher_floor in the grid file"
+        )
+
+
+def _floor(sweep: Sweep) -> float:
+    """The validation accuracy that a teacher must reach."""
+    if sweep.definition.teacher_floor is not None:
+        return sweep.definition.teacher_floor
+    labels_N = sweep.dataset.validation.labels_N
+    majority = max(Counter(labels_N.tolist()).values()) / len(labels_N)
+    return majority + min(TEACHER_MARGIN, (1 - majority) / 2)

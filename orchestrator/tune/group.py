@@ -1,0 +1,28 @@
+"""Trials that run together, because they read the same."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.store import Store
+from orchestrator.grid import Grid
+from orchestrator.plan import Trial
+
+
+@dataclass(frozen=True)
+class Group:
+    """What trials share that are made from the same results."""
+
+    definition: Grid
+    arrays: Mapping[str, np.ndarray]
+    """What `jobs.inputs.gather` gave; Ray's object store holds it once per node."""
+    store: Store
+    folder: Path
+    """Tune's own state goes to a folder in it that is gone afterwards: the store is the truth."""
+    ended: Callable[[Trial, Mapping[str, Any]], None]
+    """Called in the driver when a trial ended by itself, or was stopped, with its last report."""
+    failed: Callable[[Trial, str], None]
+    """Called in the driver when a trial's worker failed for good, with the reason."""

@@ -1,0 +1,96 @@
+"""The paper's student: features → linear → angles → circuit → ⟨Z⟩ → linear → logits."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from qdllm.circuits.gates import weight_count
+from qdllm.families.family import Family
+from qdllm.specs import (
+    CircuitSpec,
+    EncoderSpec,
+    FitSpec,
+    LossSpec,
+    Seeds,
+    TeacherSpec,
+    TrialSpec,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qdllm.fit import Examples, Report, Trained
+    from qdllm.student import Student
+
+BESIDE = 2
+"""Layers that would take as long as the rest of a student does, measured on eleven qubits."""
+
+
+class StudentSpec(TrialSpec):
+    """One trial: everything that decides what its students will be."""
+
+    family: Literal["quantum"] = "quantum"
+    teacher: TeacherSpec = TeacherSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    circuit: CircuitSpec = CircuitSpec()
+    # The published program scales each text's angles to [0, 10]; unscaled angles trained better.
+    angles: Literal["raw", "minmax"] = "raw"
+    loss: LossSpec = LossSpec()
+    fit: FitSpec = FitSpec()
+    seeds: Seeds = (0, 1, 2, 3, 4)
+
+
+class Quantum(Family[StudentSpec]):
+    """Trained by distillation; simulated by the engine, or by another that takes its place."""
+
+    name = "quantum"
+    label = "quantum student"
+    plural = "students"
+    kind = "students"
+    told: ClassVar[Mapping[str, str]] = {
+        "layers": "spec/circuit/layers",
+        "alpha": "spec/loss/alpha",
+        "lr": "spec/fit/lr",
+        "validation": "metrics/val.accuracy",
+    }
+    spec = StudentSpec
+    reads = ("features", "soft_labels")
+
+    def parameters(self, spec: StudentSpec, features: int, classes: int) -> int:
+        """The paper's 9,275 at 768 features, two classes and eleven layers."""
+        return student_parameters(spec.circuit, features, classes)
+
+    def train(
+        self, spec: StudentSpec, train: "Examples", validation: "Examples", report: "Report"
+    ) -> "Trained":
+        """As Family does."""
+        from qdllm.fit import distil
+        from qdllm.student import circuit_core
+
+        core = circuit_core(spec.circuit, spec.angles)
+        return distil(core, spec.loss, spec.fit, spec.seeds, train, validation, report)
+
+    def restore(
+        self, spec: StudentSpec, features: int, classes: int, parameters_SP: "Tensor"
+    ) -> "Student":
+        """As Family does."""
+        from qdllm.student import restore
+
+        return restore(spec.circuit, spec.angles, features, classes, parameters_SP)
+
+    def epochs(self, spec: StudentSpec) -> int:
+        """As Family does."""
+        return spec.fit.epochs
+
+    def work(self, spec: StudentSpec) -> tuple[tuple[Any, ...], float]:
+        """As Family does."""
+        circuit, fit = spec.circuit, spec.fit
+        work = len(spec.seeds) * fit.epochs * (circuit.layers + BESIDE)
+        return (circuit.ansatz, circuit.qubits, fit.batch_size), work
+
+
+def student_parameters(circuit: CircuitSpec, features: int, classes: int) -> int:
+    """Trained parameters of a student with that circuit: linear layer, circuit, linear layer."""
+    return (features + 1) * circuit.qubits + weight_count(circuit) + (circuit.qubits + 1) * classes
+
+
+FAMILY = Quantum()

@@ -1,0 +1,115 @@
+"""The student's classical counterpart: a tanh layer where the student has its circuit."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from qdllm.circuits.gates import weight_count
+from qdllm.families.family import Family
+from qdllm.families.quantum import StudentSpec, student_parameters
+from qdllm.specs import (
+    CircuitSpec,
+    EncoderSpec,
+    FitSpec,
+    LossSpec,
+    Seeds,
+    TeacherSpec,
+    TrialSpec,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qdllm.fit import Examples, Report, Trained
+    from qdllm.student import Student
+
+
+class TanhSpec(TrialSpec):
+    """A head of one hidden layer, trained as a student is.
+
+    It is as wide as it can be with no more parameters than a student with `circuit` has.
+    """
+
+    family: Literal["tanh"] = "tanh"
+    teacher: TeacherSpec = TeacherSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    circuit: CircuitSpec = CircuitSpec()
+    loss: LossSpec = LossSpec()
+    fit: FitSpec = FitSpec()
+    seeds: Seeds = (0, 1, 2, 3, 4)
+
+
+class Tanh(Family[TanhSpec]):
+    """What a circuit has to beat at its own size."""
+
+    name = "tanh"
+    label = "classical head"
+    plural = "classical heads"
+    kind = "tanh"
+    told: ClassVar[Mapping[str, str]] = {
+        "alpha": "spec/loss/alpha",
+        "lr": "spec/fit/lr",
+        "validation": "metrics/val.accuracy",
+    }
+    spec = TanhSpec
+    reads = ("features", "soft_labels")
+
+    def parameters(self, spec: TanhSpec, features: int, classes: int) -> int:
+        """As Family does; no more than the student with that circuit has, if one unit is not."""
+        width = width_within(student_parameters(spec.circuit, features, classes), features, classes)
+        return (features + 1) * width + (width + 1) * classes
+
+    def train(
+        self, spec: TanhSpec, train: "Examples", validation: "Examples", report: "Report"
+    ) -> "Trained":
+        """As Family does."""
+        from qdllm.fit import distil
+        from qdllm.student import classical_core
+
+        features, classes = train.features_NH.shape[1], 1 + int(train.labels_N.max())
+        size = student_parameters(spec.circuit, features, classes)
+        core = classical_core(width_within(size, features, classes))
+        return distil(core, spec.loss, spec.fit, spec.seeds, train, validation, report)
+
+    def restore(
+        self, spec: TanhSpec, features: int, classes: int, parameters_SP: "Tensor"
+    ) -> "Student":
+        """As Family does."""
+        from qdllm.student import Student, classical_core
+
+        size = student_parameters(spec.circuit, features, classes)
+        core = classical_core(width_within(size, features, classes))
+        return Student.of(core, features, classes, parameters_SP)
+
+    def epochs(self, spec: TanhSpec) -> int:
+        """As Family does."""
+        return spec.fit.epochs
+
+    def work(self, spec: TanhSpec) -> tuple[tuple[Any, ...], float]:
+        """As Family does."""
+        return (spec.fit.batch_size,), len(spec.seeds) * spec.fit.epochs
+
+    def beside(self, students: Sequence[TrialSpec]) -> list[TanhSpec]:
+        """Heads of the largest student's size, one for each way in which students are trained.
+
+        So that the head chooses as freely as they do.
+        """
+        quantum = [spec for spec in students if isinstance(spec, StudentSpec)]
+        if not quantum:
+            return []
+        largest = max({spec.circuit for spec in quantum}, key=_size)
+        shared = quantum[0].model_dump(include={"task", "teacher", "encoder", "seeds"})
+        ways = sorted({(spec.loss, spec.fit) for spec in quantum}, key=repr)
+        return [TanhSpec(**shared, circuit=largest, loss=loss, fit=fit) for loss, fit in ways]
+
+
+def width_within(parameters: int, features: int, classes: int) -> int:
+    """Hidden units of the largest tanh network with at most that many parameters, at least one."""
+    return max((parameters - classes) // (features + 1 + classes), 1)
+
+
+def _size(circuit: CircuitSpec) -> tuple[int, str]:
+    """Orders circuits by their weights, and those with as many in a fixed way."""
+    return weight_count(circuit), repr(circuit)
+
+
+FAMILY = Tanh()
