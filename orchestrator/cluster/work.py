@@ -4,7 +4,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -37,12 +37,12 @@ def run(job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
         module = importlib.import_module(maker)
         module.run(*arguments, progress=lambda *update: progress.put(update))
 
-    with _progress(phase) as (queue, drain):
-        result = work.remote(queue, kinds.kind(job.kind).maker, job, dataset, store)
-        while not ray.wait([result], timeout=POLL)[0]:
-            drain()
-        drain()
     try:
+        with _progress(phase) as (queue, drain):
+            result = work.remote(queue, kinds.kind(job.kind).maker, job, dataset, store)
+            while not ray.wait([result], timeout=POLL)[0]:
+                drain()
+            drain()
         ray.get(result)
     except ray.exceptions.RayError as error:
         raise _ours(error, f"the {phase.name} job failed") from error
@@ -148,10 +148,12 @@ def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
     def drain() -> None:
-        waiting = queue.qsize()
-        if waiting:
-            _, done, total, note = queue.get_nowait_batch(waiting)[-1]
-            phase.update(done, total, note)
+        # Where the queue is lost, the work itself tells what became of it.
+        with suppress(ray.exceptions.RayError):
+            waiting = queue.qsize()
+            if waiting:
+                _, done, total, note = queue.get_nowait_batch(waiting)[-1]
+                phase.update(done, total, note)
 
     try:
         yield queue, drain

@@ -197,7 +197,7 @@ class Driver:
             self.process.kill()
             raise AssertionError(self.process.communicate()) from None
         assert self.process.returncode == status, output + error
-        assert "Traceback" not in output + error
+        assert "Traceback" not in output + error, output + error
         return output + error
 
 
