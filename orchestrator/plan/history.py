@@ -86,7 +86,8 @@ def after_search(tried: Sequence[Result]) -> list[Trial]:
         sources: members[:COMPARED]
         for sources, members in grouped(result.trial for result in ranked(tried)).items()
     }
-    return list(references(groups))
+    known = {result.trial.fingerprint for result in tried}
+    return [trial for trial in references(groups) if trial.fingerprint not in known]
 
 
 def read_all(read: Callable[[str], T | None], names: Iterable[str]) -> list[T]:
