@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from driven import Sweep, undisturbed
+from driven import REFERENCES, Sweep, undisturbed
 from nodes import Nodes
 
 from orchestrator.cluster.nodes import TEACHER
@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 FEWER = ("--set", "fit.lr=[0.001, 0.003, 0.007, 0.01]")
 """Some of the rates of the sweep that nobody disturbs."""
-TRIALS = 8
+TRIALS, HEADS = 8, 4
+"""And the classical heads beside them, one for each rate."""
 SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 """How long whoever belongs to a cluster waits for a head that has gone."""
 
@@ -52,5 +53,8 @@ def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
     assert len(sweep.created()) == TRIALS
     assert sweep.results("soft-labels") == expected.results("soft-labels")
     assert sweep.results().items() <= expected.results().items()
-    assert len(sweep.runs()) == 1 + 3 * TRIALS
+    references = sum(len(sweep.created(kind)) for kind in REFERENCES)
+    assert references == HEADS + 1
+    # A sweep, each trial and head with its two seeds, and a logistic regression with its one row.
+    assert len(sweep.runs()) == 1 + 3 * (TRIALS + HEADS) + 2
     assert set(sweep.runs().values()) == {("FINISHED", "")}

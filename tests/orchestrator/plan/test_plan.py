@@ -238,18 +238,24 @@ def test_more_trials_go_on_with_the_same_search_and_other_spaces_begin_another(d
     assert len(others | {name}) == 7
 
 
-def test_ten_thousand_trials_are_planned_within_two_seconds(tmp_path, capfd):
-    wide = {
-        "circuit.layers": list(range(1, 11)),
-        "fit.lr": [0.001 * n for n in range(1, 11)],
-        "loss.alpha": [0.1 * n for n in range(10)],
-        "axes.loss.temperature": list(range(1, 11)),
-    }
-    settings = [word for key, values in wide.items() for word in ("--set", f"{key}={values}")]
-    began = time.process_time()
-    assert main(["--grid", "ablation", *settings, "--dry-run", "--home", str(tmp_path)]) == 0
-    assert time.process_time() - began < 2
-    assert "10000" in capfd.readouterr().out
+def test_ten_thousand_trials_take_no_longer_than_ten_times_a_thousand(tmp_path, capfd):
+    """In CPU time of one process; bench.planning says how many seconds."""
+
+    def seconds(temperatures: int) -> float:
+        wide = {
+            "circuit.layers": list(range(1, 11)),
+            "fit.lr": [0.001 * n for n in range(1, 11)],
+            "loss.alpha": [0.1 * n for n in range(10)],
+            "axes.loss.temperature": list(range(1, temperatures + 1)),
+        }
+        settings = [word for key, values in wide.items() for word in ("--set", f"{key}={values}")]
+        began = time.process_time()
+        assert main(["--grid", "ablation", *settings, "--dry-run", "--home", str(tmp_path)]) == 0
+        assert f" {1000 * temperatures} " in capfd.readouterr().out
+        return time.process_time() - began
+
+    seconds(1)  # imports
+    assert seconds(10) < 10 * seconds(1)
 
 
 def test_the_references_are_as_large_and_as_free_as_the_students():
