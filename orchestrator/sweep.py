@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from orchestrator import grid, options
-from orchestrator.report.findings import publish_sweep
+from orchestrator.report.sweeps import publish_sweep
 from orchestrator.steps import (
     GO_ON,
     Session,

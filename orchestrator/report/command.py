@@ -11,7 +11,7 @@ from jobs import kinds
 from jobs.store import Store
 from orchestrator.console import PLAIN_WIDTH
 from orchestrator.plan import History
-from orchestrator.report import findings, page, tables
+from orchestrator.report import findings, page, sweeps, tables
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError, QdllmError
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"there is no store in {home}; say with --home or --store where the sweep ran"
             )
         history = History(Store(options.store or str(home / "store")))
-        found = findings.findings(history, findings.find(history, options.sweep))
+        found = findings.findings(history, sweeps.find(history, options.sweep))
         path = page.write(found, home / "reports")
     except (QdllmError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

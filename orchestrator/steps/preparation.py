@@ -7,7 +7,7 @@ from orchestrator.grid import Grid
 from orchestrator.plan import plan
 from orchestrator.plan.forecast import needs
 from orchestrator.plan.ranking import common
-from orchestrator.report import findings, tables
+from orchestrator.report import sweeps, tables
 from orchestrator.steps.session import Session, Sweep
 from orchestrator.tracking import Tracker
 from qdllm.specs import TaskSpec, TrialSpec
@@ -33,7 +33,7 @@ def prepare(
     session.terminal.print(
         dataset.describe(),
         tables.plan_table(planned.name, lines, place),
-        *findings.changes(session.history, definition, planned, dataset),
+        *sweeps.changes(session.history, definition, planned, dataset),
     )
     if session.executor.alone and definition.scheduler != "none":
         name = definition.scheduler

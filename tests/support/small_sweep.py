@@ -15,7 +15,7 @@ from jobs.kinds.teachers import SHORT, SOFT_LABELS
 from jobs.store import Record, Store
 from orchestrator.grid import Grid, specs
 from orchestrator.plan import History, Listed, Plan, Trial, plan
-from orchestrator.report import findings
+from orchestrator.report import findings, sweeps
 from orchestrator.report.findings import Findings
 from qdllm import families
 from qdllm.specs import TrialSpec
@@ -100,7 +100,7 @@ def sweep(
     every, store = specs(definition), Store(str(folder / "store"))
     dataset = data.load(every[0].task)
     made = plan(every, dataset, store, champion=definition.champion.families)
-    findings.publish_sweep(store, definition, made, dataset)
+    sweeps.publish_sweep(store, definition, made, dataset)
     generator = np.random.default_rng(0)
     centre_CH = generator.normal(size=(len(CLASSES), WIDTH))
     known_NC = np.eye(len(CLASSES))[dataset.labels_N]
@@ -144,7 +144,7 @@ def made_up(
     every = specs(definition)
     dataset, store = data.load(every[0].task), Store(str(folder / "store"))
     made = plan(every, dataset, store, champion=definition.champion.families)
-    findings.publish_sweep(store, definition, made, dataset)
+    sweeps.publish_sweep(store, definition, made, dataset)
     record = store.record(SWEEPS.name, made.name)
     assert record is not None
     small = SmallSweep(definition, dataset, made, store, record)

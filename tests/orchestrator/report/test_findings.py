@@ -17,7 +17,7 @@ from orchestrator.grid.space import Search
 from orchestrator.plan import History, plan
 from orchestrator.plan.history import COMPARED, after_search
 from orchestrator.plan.ranking import Result, axes, champion, ranked
-from orchestrator.report import findings
+from orchestrator.report import findings, sweeps
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError
 
@@ -115,7 +115,7 @@ def test_a_search_finds_all_that_lies_in_its_space(small):
         }
     )
     asked = plan([base.spec], small.dataset, small.store, definition.search)
-    key = findings.publish_sweep(small.store, definition, asked, small.dataset)
+    key = sweeps.publish_sweep(small.store, definition, asked, small.dataset)
     found = findings.findings(small.history, small.store.record("sweeps", key))
     done = [trial.fingerprint for trial in small.trials[:-1]]
     assert {one.trial.fingerprint for one in found.order} == set(done)
@@ -153,7 +153,7 @@ def test_references_of_several_teachers_are_told_apart(tmp_path):
 
 
 def test_writing_a_sweep_down_twice_changes_nothing(small):
-    again = findings.publish_sweep(small.store, small.definition, small.plan, small.dataset)
+    again = sweeps.publish_sweep(small.store, small.definition, small.plan, small.dataset)
     assert again == small.plan.name
     assert small.store.record("sweeps", again) == small.record
 
@@ -182,7 +182,7 @@ def several(tmp_path) -> Store:
     ],
 )
 def test_a_sweep_is_found_by_fingerprint_beginning_or_name(several, asked, meant):
-    assert findings.find(History(several), asked).fingerprint == meant
+    assert sweeps.find(History(several), asked).fingerprint == meant
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,14 @@ def test_a_sweep_is_found_by_fingerprint_beginning_or_name(several, asked, meant
 )
 def test_a_sweep_that_is_not_clear_is_answered_with_those_there_are(several, asked, message):
     with pytest.raises(ConfigError) as error:
-        findings.find(History(several), asked)
+        sweeps.find(History(several), asked)
     assert message in str(error.value)
     assert "wide-prices (b2), wide-prices (abd1), deep-prices (abc0)" in str(error.value)
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path):
     with pytest.raises(ConfigError, match=r"run one with python -m orchestrator\.sweep"):
-        findings.find(History(Store(str(tmp_path))), "deep")
+        sweeps.find(History(Store(str(tmp_path))), "deep")
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess:

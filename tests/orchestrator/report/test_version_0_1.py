@@ -19,7 +19,7 @@ from jobs.store.inventory import told
 from orchestrator.grid.space import Search
 from orchestrator.plan import History, Trial, plan
 from orchestrator.plan.history import after_search
-from orchestrator.report import findings, page
+from orchestrator.report import findings, page, sweeps
 from orchestrator.report.command import main
 from orchestrator.report.findings import Findings
 
@@ -144,7 +144,7 @@ def old(small, tmp_path_factory) -> Path:
 
 def read(store: Store, name: str = "small-prices") -> Findings:
     history = History(store)
-    return findings.findings(history, findings.find(history, name))
+    return findings.findings(history, sweeps.find(history, name))
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_so_do_those_of_a_sweep_of_which_a_scheduler_stopped_the_largest(small, 
     store = rewritten(small, tmp_path, {job.kind for job in small.references})
     large = [job for job in small.trials if job.spec.circuit.layers == 2]
     history = History(store)
-    record = findings.find(history, "small-prices")
+    record = sweeps.find(history, "small-prices")
     known, hidden = Store(str(tmp_path / "other")), {job.fingerprint for job in large}
     for kind in ("students", SWEEPS.name, *{job.kind for job in small.references}):
         for name in store.fingerprints(kind) - hidden:
@@ -274,7 +274,7 @@ def test_a_search_has_those_that_were_fitted_last_to_what_it_was_made_from(small
     definition = small.definition.model_copy(update=update)
     made = plan([base.spec], small.dataset, small.store, definition.search)
     new = Store(str(tmp_path / "new"))
-    record = new.record(SWEEPS.name, findings.publish_sweep(new, definition, made, small.dataset))
+    record = new.record(SWEEPS.name, sweeps.publish_sweep(new, definition, made, small.dataset))
     store = rewritten(small, tmp_path)
     searched = Store(str(tmp_path / "other"))
     for kind in ("students", FEATURES.name, SOFT_LABELS.name):
