@@ -195,8 +195,14 @@ def specs(grid: Grid) -> list[TrialSpec]:
 
 
 def _family(settings: Mapping[str, Any], origin: Callable[[str], str]) -> families.Family[Any]:
+    name = settings.get("family", families.DEFAULT)
+    if isinstance(name, list):
+        raise ConfigError(
+            f"{origin('family')}family is one name, but {name} was given; to compare several, make "
+            "them an axis: --set axes.family='[quantum, tanh]'"
+        )
     try:
-        return families.family(settings.get("family", families.DEFAULT))
+        return families.family(name)
     except ConfigError as error:
         raise ConfigError(f"{origin('family')}{error}") from None
 

@@ -96,9 +96,16 @@ UNKNOWN = {
     "a base": ("base:\n  family: qantum", 2, "'qantum'; did you mean 'quantum'?"),
     "a label": ("axes:\n  how:\n    a:\n      family: liner", 4, "'liner'; did you mean 'linear'?"),
     "a number": ("base: {}\naxes: {family: [1]}", 2, "1. There are: "),
-    "a list": ("base: {family: [tanh]}", 1, "['tanh']; did you mean 'tanh'?"),
     "nothing": ("base: {family: null}", 1, "None. There are: "),
 }
+
+
+def test_several_in_a_base_are_told_how_to_be_an_axis(tmp_path):
+    told = refused("base: {family: [quantum, tanh]}", tmp_path)
+    assert told == (
+        f"{tmp_path / 'mine.yaml'}:1: family is one name, but ['quantum', 'tanh'] was given; to "
+        "compare several, make them an axis: --set axes.family='[quantum, tanh]'"
+    )
 
 
 @pytest.mark.parametrize("case", UNKNOWN)
