@@ -174,7 +174,7 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
     six = search.created()
     assert len(six) == len(table(output)) - 2 == 6
     assert before.items() <= six.items()
-    output = search.run("--trials", "20")
+    output = search.run("--trials", "20", *ALONE)
     assert planned(output) == (6, 14)
     assert len(search.created()) == 12
     assert six.items() <= search.created().items()
@@ -263,7 +263,7 @@ def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     assert planned(again) == (TRIALS, 0)
     assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
     assert table(again) == table(output)
-    assert planned(sweep.run(*settings)) == (len(finished), len(stopped))
+    assert planned(sweep.run(*settings, *ALONE)) == (len(finished), len(stopped))
     assert len(sweep.created()) == TRIALS
     assert set(sweep.runs().values()) == {("FINISHED", "")}
 
