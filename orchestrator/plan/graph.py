@@ -64,6 +64,11 @@ class Plan:
         return [job for job in self.jobs if kinds.kind(job.kind).holds != "trial"]
 
     @property
+    def taught(self) -> list[Job[Any]]:
+        """Those that are trained on workers: the teachers."""
+        return [job for job in self.sources if kinds.kind(job.kind).holds == "workers"]
+
+    @property
     def task(self) -> TaskSpec:
         """The one task of all trials."""
         return self.sweep.asked[0].spec.task

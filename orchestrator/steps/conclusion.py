@@ -134,8 +134,7 @@ def _hand_over(sweep: Sweep, tracker: Tracker, path: Path) -> None:
         tracker.write_file(f"figures/{picture.name}", picture.read_bytes())
     asked = sweep.definition.model_dump(mode="json", exclude_unset=True)
     tracker.write_file("grid.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
-    taught = [job for job in sweep.plan.sources if kinds.kind(job.kind).holds == "workers"]
-    records = [sweep.store.record(job.kind, job.fingerprint) for job in taught]
+    records = [sweep.store.record(job.kind, job.fingerprint) for job in sweep.plan.taught]
     plain = {each.fingerprint: each.model_dump(mode="json") for each in records if each}
     tracker.write_file("teachers.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 

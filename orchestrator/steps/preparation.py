@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from jobs import kinds
 from orchestrator.grid import Grid
 from orchestrator.plan import plan
 from orchestrator.plan.forecast import needs
@@ -77,8 +76,7 @@ def check_workers(sweep: Sweep) -> None:
     """
     if not sweep.missing:
         return
-    lacking = [job for job in sweep.plan.sources if not job.held]
-    taught = sum(kinds.kind(job.kind).holds == "workers" for job in lacking)
+    taught = sum(not job.held for job in sweep.plan.taught)
     work = ["teacher"] * bool(taught) + ["student"] * (sweep.missing > taught)
     sweep.session.connect()
     check, say = sweep.session.executor.check, lambda note: None

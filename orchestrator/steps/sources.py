@@ -29,12 +29,10 @@ def make_sources(sweep: Sweep) -> Lacking:
     trial is left.
     """
     floor, lacking = _floor(sweep), dict[str, QdllmError]()
-    taught = [job for job in sweep.plan.sources if kinds.kind(job.kind).holds == "workers"]
+    taught = sweep.plan.taught
     for job in sweep.plan.sources:
-        if any(source in lacking for source in job.made_from.values()):
-            lacking[job.fingerprint] = next(
-                lacking[source] for source in job.made_from.values() if source in lacking
-            )
+        if first := next((name for name in job.made_from.values() if name in lacking), None):
+            lacking[job.fingerprint] = lacking[first]
             continue
         try:
             record = _source(sweep, job)

@@ -55,7 +55,7 @@ class Tanh(Family[TanhSpec]):
 
     def parameters(self, spec: TanhSpec, features: int, classes: int) -> int:
         """As Family does; no more than the student with that circuit has, if one unit is not."""
-        width = width_within(student_parameters(spec.circuit, features, classes), features, classes)
+        width = _width(spec, features, classes)
         return (features + 1) * width + (width + 1) * classes
 
     def train(
@@ -66,8 +66,7 @@ class Tanh(Family[TanhSpec]):
         from qdllm.student import classical_core
 
         features, classes = train.features_NH.shape[1], 1 + int(train.labels_N.max())
-        size = student_parameters(spec.circuit, features, classes)
-        core = classical_core(width_within(size, features, classes))
+        core = classical_core(_width(spec, features, classes))
         return distil(core, spec.loss, spec.fit, spec.seeds, train, validation, report)
 
     def restore(
@@ -76,8 +75,7 @@ class Tanh(Family[TanhSpec]):
         """As Family does."""
         from qdllm.student import Student, classical_core
 
-        size = student_parameters(spec.circuit, features, classes)
-        core = classical_core(width_within(size, features, classes))
+        core = classical_core(_width(spec, features, classes))
         return Student.of(core, features, classes, parameters_SP)
 
     def epochs(self, spec: TanhSpec) -> int:
@@ -105,6 +103,12 @@ class Tanh(Family[TanhSpec]):
 def width_within(parameters: int, features: int, classes: int) -> int:
     """Hidden units of the largest tanh network with at most that many parameters, at least one."""
     return max((parameters - classes) // (features + 1 + classes), 1)
+
+
+def _width(spec: TanhSpec, features: int, classes: int) -> int:
+    """Hidden units of the head that a spec describes."""
+    size = student_parameters(spec.circuit, features, classes)
+    return width_within(size, features, classes)
 
 
 def _size(circuit: CircuitSpec) -> tuple[int, str]:
