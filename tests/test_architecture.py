@@ -31,7 +31,7 @@ HOMES = {
     "deepspeed": {"jobs/fine_tune.py"},
     "transformers": {"qdllm/teacher.py", "qdllm/encoder.py"},
     "peft": {"qdllm/teacher.py"},
-    "huggingface_hub": {"qdllm/models.py"},
+    "huggingface_hub": {"orchestrator/report/champion.py", "qdllm/models.py"},
     "mindquantum": {"qdllm/mindquantum.py"},
     "sklearn": {"qdllm/families/linear.py"},
     "obstore": {"jobs/store/results.py"},
@@ -47,7 +47,7 @@ HOMES = {
         f"orchestrator/report/figures/{name}.py"
         for name in ("canvas", "marks", "overall", "students")
     },
-    "jinja2": {"orchestrator/report/page.py"},
+    "jinja2": {"orchestrator/report/rendering.py"},
 }
 """Each outside library has one home; serving.py is what MLflow itself runs."""
 WINGS = {

@@ -1,1 +1,5 @@
-"""What a sweep found: findings, tables, figures, a page, and the paper's numbers beside them."""
+"""What a sweep found: findings, tables, figures, a page, data, and the paper's numbers beside."""
+
+from orchestrator.report.frames import frame
+
+__all__ = ["frame"]

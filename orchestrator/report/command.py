@@ -4,14 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
 from jobs import kinds
-from jobs.store import Store
 from orchestrator.console import PLAIN_WIDTH
-from orchestrator.plan import History
-from orchestrator.report import findings, page, sweeps, tables
+from orchestrator.report import champion, findings, frames, page, tables
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError, QdllmError
 
@@ -38,6 +37,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--store", metavar="URI", help="where the results are (default: the store in that folder)"
     )
+    command.add_argument(
+        "--format",
+        choices=get_args(frames.Format),
+        help="write what was found as data instead, into the page's folder: trials, seeds, curves",
+    )
+    command.add_argument(
+        "--export",
+        type=lambda text: Path(text).expanduser(),
+        metavar="FOLDER",
+        help="write the champion into a new folder, with a model card: it predicts by itself",
+    )
     return command
 
 
@@ -46,12 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     home: Path = options.home.expanduser().absolute()
     try:
-        if options.store is None and not (home / "store").is_dir():
-            raise ConfigError(
-                f"there is no store in {home}; say with --home or --store where the sweep ran"
-            )
-        history = History(Store(options.store or str(home / "store")))
-        found = findings.findings(history, sweeps.find(history, options.sweep))
+        store, found = findings.read(options.sweep, home, options.store)
+        if options.export:
+            champion.export(found, store, options.export)
+            print(options.export)
+        if options.format:
+            folder = home / "reports" / f"{found.name}-{found.sweep.fingerprint}"
+            print(*frames.write(found, store, folder, options.format), sep="\n")
+        if options.export or options.format:
+            return 0
         path = page.write(found, home / "reports")
     except (QdllmError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ No texts, no Ray and no torch are needed, so a report can be made again wherever
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from jobs.kinds.kind import Standing
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
-from jobs.store import Record
+from jobs.store import Record, Store
 from orchestrator.grid import Champion
 from orchestrator.plan import History, Job, Result
 from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
 from orchestrator.report import sweeps
+from qdllm.errors import ConfigError
 from qdllm.specs import flat
 
 
@@ -121,6 +123,20 @@ class Findings:
     def examples(self) -> dict[str, Result]:
         """A few trials that tell how training went from the top of the ranking to its end."""
         return examples(self.order, self.champion)
+
+
+def read(sweep: str, home: Path, store: str | None = None) -> tuple[Store, Findings]:
+    """A sweep by its name or fingerprint, as `find` takes it, and the store that it is in.
+
+    `store`: its address, if it is not the folder of that name in `home`. Raises ConfigError where
+    there is no store or no such sweep, StoreError for a damaged record.
+    """
+    if store is None and not (home / "store").is_dir():
+        raise ConfigError(
+            f"there is no store in {home}; say with --home or --store where the sweep ran"
+        )
+    history = History(Store(store or str(home / "store")))
+    return history.store, findings(history, sweeps.find(history, sweep))
 
 
 def findings(

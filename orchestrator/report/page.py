@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs import kinds
 from jobs.kinds.kind import Standing
@@ -19,6 +18,7 @@ from orchestrator.report import figures, paper, tables
 from orchestrator.report.figures import Picture
 from orchestrator.report.figures.canvas import FAINT, INK, MUTED, NIGHT, PAPER, SERIES
 from orchestrator.report.findings import Findings
+from orchestrator.report.rendering import environment
 from qdllm import families
 from qdllm.families.quantum import StudentSpec
 
@@ -33,6 +33,9 @@ MEASURES = {
 """What the table of trials shows, with its headings."""
 STANDING = ("test.accuracy", "val.accuracy", "test.agreement", "test.calibration_error")
 """What is told of all that stands beside one another."""
+
+COMPARED = ("", "test", "validation", "parameters", "agreement", "calibration error")
+"""The headings of what stands beside one another."""
 
 Row = tuple[str, ...]
 
@@ -50,20 +53,13 @@ def write(found: Findings, folder: Path) -> Path:
 
 def render(found: Findings, drawn: Sequence[Picture]) -> str:
     """The page as text."""
-    loader = PackageLoader("orchestrator.report")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["image"] = _image
+    templates = environment()
+    templates.filters["image"] = _image
     script = (Path(__file__).parent / "templates" / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     asked = found.sweep.summary
     records = _records(found)
-    return environment.get_template("report.html").render(
+    return templates.get_template("report.html").render(
         found=found,
         asked=asked,
         script=script,
@@ -74,7 +70,8 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
         until=datetime.fromtimestamp(max(one.created for one in records), UTC),
         lines=_lines(found),
         key=_key(found),
-        standing=list(_standing(found)),
+        compared=COMPARED,
+        standing=list(standing(found)),
         head=_head(found),
         trials=[_trial(found, rank, one) for rank, one in enumerate(found.order, start=1)],
         missing=[
@@ -130,8 +127,8 @@ def _lines(found: Findings) -> list[str]:
     ]
 
 
-def _standing(found: Findings) -> Iterator[Row]:
-    """Sources, champion, references: name, test, validation, parameters, agreement, calibration."""
+def standing(found: Findings) -> Iterator[Row]:
+    """All that stands beside one another, under `COMPARED`: sources, champion, references."""
     for record in found.sources:
         yield from _told(found, kinds.kind(record.kind).standing(record))
     if not found.champion:

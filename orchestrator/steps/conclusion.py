@@ -14,16 +14,15 @@ import yaml
 from jobs import kinds
 from jobs.kinds import Job
 from jobs.kinds.sweeps import SWEEPS
-from jobs.store import Record, Store
+from jobs.store import Record
 from orchestrator.console import Phase, duration
 from orchestrator.plan import Result
 from orchestrator.plan.ranking import OBJECTIVE
-from orchestrator.report import findings, tables
+from orchestrator.report import champion, findings, tables
 from orchestrator.report.findings import Findings
 from orchestrator.steps.session import Sweep
 from orchestrator.steps.sources import make
 from orchestrator.tracking import Tracker, without_secrets
-from qdllm.models import pinned
 
 
 def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began: float) -> None:
@@ -52,7 +51,7 @@ def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began:
         _opinion(sweep, found.champion, job) for job in findings.evaluations(found.champion)
     ]
     with sweep.terminal.phase("champion") as phase:
-        address = _register(sweep, tracker, found.champion, phase)
+        address = _register(sweep, tracker, found, phase)
         phase.note = f"registered as {address}"
     with sweep.terminal.phase("report") as phase:
         from orchestrator.report import page  # matplotlib and scipy's statistics
@@ -87,44 +86,13 @@ def _opinion(sweep: Sweep, chosen: Result, job: Job[Any]) -> Record:
     return record
 
 
-def lineage(store: Store, chosen: Result, texts: str) -> dict[str, str]:
-    """What a registered trial was made of, as tags. `texts`: the digest of its texts."""
-    tags = {"qdllm.id": chosen.trial.fingerprint}
-    for role, name in chosen.trial.made_from.items():
-        tags[f"qdllm.{role}"] = name
-        source = store.record(kinds.by_role(role).name, name)
-        # A teacher's soft labels come from its adapter.
-        if source and "adapter" in source.made_from:
-            tags["qdllm.adapter"] = source.made_from["adapter"]
-    accuracy = chosen.over_seeds(OBJECTIVE).mean
-    return tags | {"qdllm.texts": texts, "qdllm.val.accuracy": f"{accuracy:.4f}"}
-
-
-def _register(sweep: Sweep, tracker: Tracker, chosen: Result, phase: Phase) -> str:
+def _register(sweep: Sweep, tracker: Tracker, found: Findings, phase: Phase) -> str:
     """Register the champion's best seed by validation. Returns the model's address."""
-    from qdllm import saved
-
-    spec = chosen.trial.spec
-    _, tensors = sweep.store.load(chosen.trial.kind, chosen.trial.fingerprint)
-    features = sweep.store.record("features", chosen.trial.made_from["features"])
-    assert features is not None, "the trial was made from them"
-    # A branch of the hub may have moved since then.
-    name = pinned(spec.encoder.model, spec.encoder.weights, features.made_from["model"])
-    encoder = spec.encoder.model_copy(update={"model": name})
     with tempfile.TemporaryDirectory() as folder:
-        saved.save(
-            Path(folder),
-            spec.model_copy(update={"encoder": encoder}),
-            sweep.dataset.classes,
-            features.summary["width"],
-            tensors["parameters"][chosen.best_seed],
-        )
-        return tracker.register(
-            f"qdllm-{sweep.name}",
-            Path(folder),
-            lineage(sweep.store, chosen, sweep.dataset.digest),
-            phase.update,
-        )
+        champion.save(found, sweep.store, Path(folder))
+        assert found.champion is not None, "a sweep without one has ended before"
+        told = champion.lineage(sweep.store, found.champion, sweep.dataset.digest)
+        return tracker.register(f"qdllm-{sweep.name}", Path(folder), told, phase.update)
 
 
 def _hand_over(sweep: Sweep, tracker: Tracker, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The real command, end to end: real Ray, DeepSpeed, MLflow database and registered model."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from driven import ALONE, TEXTS, table
 from mlflow import MlflowClient
 
 from jobs.store import Store
+from orchestrator.report import command
 
 SMALL = [
     "teacher.epochs=3",
@@ -168,6 +170,31 @@ def test_mlflow_models_predict_answers(swept, tmp_path):
     )
     (prediction,) = json.loads(done.stdout.splitlines()[-1])["predictions"]
     assert prediction["label"] in TEXTS
+
+
+def test_an_exported_champion_predicts_the_same_by_itself(swept, client, tmp_path):
+    exported, moved = tmp_path / "exported", tmp_path / "elsewhere"
+    assert command.main(["ablation-notes", "--home", str(swept[0]), "--export", str(exported)]) == 0
+    exported.rename(moved)
+    texts = ["bake the soup slowly", "cold wind and rain"]
+    program = (
+        "import json\nfrom pathlib import Path\nfrom qdllm.predictor import Predictor\n"
+        f"found = Predictor(Path('.'))({texts!r})\n"
+        "print(json.dumps([found.labels, found.probabilities_NC.tolist()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=moved,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    labels, probabilities_NC = json.loads(done.stdout)
+    model = mlflow.pyfunc.load_model("models:/qdllm-ablation-notes@champion")
+    registered = model.predict(pd.DataFrame({"text": texts}))
+    assert labels == registered["label"].tolist()
+    assert probabilities_NC == [list(each.values()) for each in registered["probabilities"]]
 
 
 def test_the_same_command_again_computes_nothing_and_ends_with_the_same_table(swept, texts, client):

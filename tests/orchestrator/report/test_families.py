@@ -125,7 +125,7 @@ def test_where_none_of_its_families_has_finished_there_is_no_champion(tmp_path, 
 
 
 def test_one_that_is_better_and_may_not_be_champion_is_told_with_its_family(found):
-    names = [row[0] for row in page._standing(found)]
+    names = [row[0] for row in page.standing(found)]
     assert "best by validation (classical head)" in names
     assert f"{found.champion.parameters:,} parameters" in page._lines(found)[1]
 

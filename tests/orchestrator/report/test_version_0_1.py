@@ -197,7 +197,7 @@ def test_the_command_tells_them(old, small, tmp_path, capfd):
 
 
 def test_the_page_tells_them(found):
-    rows = {row[0]: row[1:] for row in page._standing(found)}
+    rows = {row[0]: row[1:] for row in page.standing(found)}
     assert rows["logistic regression"] == ("0.7083", "0.7500", "18", "", "")
     assert rows["classical head"] == ("0.8100 ± 0.1271", "0.8100 ± 0.1271", "57", "", "")
     assert rows["teacher minilm, LoRA rank 64"][2] == "1,234 trained"
@@ -259,7 +259,7 @@ def test_references_of_several_teachers_are_told_apart(tmp_path):
     heads = [one for one in found.beside if one.name == "classical head"]
     assert [one.settings["teacher.epochs"] for one in heads] == [1, 2]
     assert [fmean(one.metrics["val.accuracy"]) for one in heads] == pytest.approx([0.81, 0.71])
-    names = {row[0] for row in page._standing(found)}
+    names = {row[0] for row in page.standing(found)}
     for name in ("teacher minilm, LoRA rank 64", "logistic regression", "classical head"):
         assert {f"{name} (teacher's epochs {n})" for n in (1, 2)} <= names
     rows = page.tables.trials_table(found, "a title", wide=True)

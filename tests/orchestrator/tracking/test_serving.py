@@ -20,7 +20,7 @@ from servers import serving
 from sweep_records import trial
 
 from jobs.store import Store
-from orchestrator.steps.conclusion import lineage
+from orchestrator.report.champion import lineage
 from orchestrator.tracking import Tracker
 from qdllm import saved
 from qdllm.encoder import encode
