@@ -23,6 +23,7 @@ from jobs.fine_tune import Course, Report, accuracy, device, fine_tune, sharded_
 from jobs.kinds import Job
 from jobs.kinds.teachers import ADAPTERS, SHORT, SOFT_LABELS
 from jobs.store import Store
+from jobs.store.patient import PatientStore
 from qdllm import teacher
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import pinned, resolve
@@ -83,7 +84,7 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
         before, warned = warned, warned or ray.train.get_preemption_info() is not None
         return warned and not before
 
-    job, queue, store = kinds.read(config["job"]), config["progress"], Store(config["store"])
+    job, queue, store = kinds.read(config["job"]), config["progress"], PatientStore(config["store"])
     # Not `queue and …`: an empty queue is false.
     progress = None if queue is None else lambda *event: queue.put(event)
     checkpoint = ray.train.get_checkpoint()

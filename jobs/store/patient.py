@@ -1,26 +1,39 @@
 """A store whose absence costs no work."""
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from jobs.store.record import Record
+from jobs.store.record import DamagedError, Record, VersionError
 from jobs.store.results import Store
 from qdllm.errors import StoreError
 
 PATIENCE, PAUSE = 600.0, 5.0
-"""Seconds for which a worker tries to publish what it has made, and those between two tries."""
+"""Seconds for which a worker waits for a store that is away, and those between two tries."""
+
+Answer = TypeVar("Answer")
 
 
 class PatientStore(Store):
-    """Keeps what is to be published until the store is back."""
+    """Waits until the store is back: with what is to be published, and with what is asked."""
+
+    def record(self, kind: str, fingerprint: str) -> Record | None:
+        """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
+        return _patiently(lambda: super(PatientStore, self).record(kind, fingerprint))
 
     def publish(self, *names: Any, **parts: Any) -> Record:
         """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
-        began = time.monotonic()
-        while True:
-            try:
-                return super().publish(*names, **parts)
-            except StoreError:
-                if time.monotonic() - began > PATIENCE:
-                    raise
-            time.sleep(PAUSE)
+        return _patiently(lambda: super(PatientStore, self).publish(*names, **parts))
+
+
+def _patiently(call: Callable[[], Answer]) -> Answer:
+    began = time.monotonic()
+    while True:
+        try:
+            return call()
+        except (DamagedError, VersionError):
+            raise  # the store has answered
+        except StoreError:
+            if time.monotonic() - began > PATIENCE:
+                raise
+        time.sleep(PAUSE)

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlencode
 from jobs import kinds
 from jobs.kinds import Job
 from jobs.store import Store
+from jobs.store.patient import PatientStore
 from orchestrator.cluster import capacity
 from orchestrator.cluster.nodes import TEACHER
 from orchestrator.console import Phase
@@ -39,7 +40,8 @@ def run(job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
 
     try:
         with _progress(phase) as (queue, drain):
-            result = work.remote(queue, kinds.kind(job.kind).maker, job, dataset, store)
+            maker, kept = kinds.kind(job.kind).maker, PatientStore(store.uri)
+            result = work.remote(queue, maker, job, dataset, kept)
             while not ray.wait([result], timeout=POLL)[0]:
                 drain()
             drain()

@@ -44,7 +44,7 @@ class InProcess:
     def run(self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
         """As Executor does."""
         maker = importlib.import_module(kinds.kind(job.kind).maker)
-        maker.run(job, dataset, store, _progress(phase))
+        maker.run(job, dataset, PatientStore(store.uri), _progress(phase))
 
     def train(
         self,

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def _train(
 ) -> None:
     from jobs import trial as maker  # torch, which the driver has no need of
 
-    trial = trial_of(config)
+    trial, kept = trial_of(config), PatientStore(store)
     epochs = families.of(trial.spec).epochs(trial.spec)
 
     def report(epoch: int, means: Mapping[str, float]) -> None:
@@ -147,10 +148,20 @@ def _train(
             tune.report({"epoch": epoch, **means})
 
     try:
-        maker.train(trial, arrays, PatientStore(store), report)
+        # Tune starts a trial again whose worker was killed before it could tell that it was done.
+        if not kept.has(trial.kind, trial.fingerprint):
+            _log(trial, "begins")
+            maker.train(trial, arrays, kept, report)
+            _log(trial, "is published")
     except (StoreError, TrialError) as error:
         # Returned, not raised: it would go wrong again, and Tune would try it again.
         tune.report({"failed": str(error)})
+
+
+def _log(trial: Trial, what: str) -> None:
+    """A line in the worker's own output, which Ray keeps among its logs."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    print(f"{now} {trial.kind}/{trial.fingerprint} {what}", flush=True)
 
 
 def scheduler_of(definition: Grid) -> TrialScheduler | None:
