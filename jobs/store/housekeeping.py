@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from jobs import kinds
 from jobs.store import address
 from jobs.store.inventory import Key, inventory, leftovers, old_checkpoints, peek, told, unused
 from jobs.store.record import DamagedError, Record, VersionError
-from jobs.store.results import Store
+from jobs.store.results import File, Store
 from qdllm.errors import ConfigError, QdllmError, nearest
 
 PLAIN_WIDTH = 150
@@ -161,11 +162,16 @@ def verify(store: Store, options: argparse.Namespace) -> int:
         f"{whole} whole, {len(damaged)} damaged"
         + (f", {foreign} of another version" if foreign else "")
     )
-    if damaged and options.remove:
-        store.delete(file for key in damaged for file in results[key])
+    if not options.remove:
+        return 1 if damaged else 0
+    left = [key for key in damaged if key[0] not in kinds.kinds() or behind_link(results[key])]
+    removed = [key for key in damaged if key not in left]
+    store.delete(file for key in removed for file in results[key])
+    if removed:
         print("removed what is damaged; the next run that needs it computes it anew")
-        return 0
-    return 1 if damaged else 0
+    for key in left:
+        print(f"{'/'.join(key)}: left, for it lies behind a link, or is of a kind unknown here")
+    return 1 if left else 0
 
 
 def gc(store: Store, options: argparse.Namespace) -> int:
@@ -174,6 +180,7 @@ def gc(store: Store, options: argparse.Namespace) -> int:
     garbage = leftovers(store, held, time.time()) + old_checkpoints(held)
     if options.keep_used:
         garbage += unused(store, held)
+    garbage = [item for item in garbage if not behind_link(item.files)]
     for item in garbage:
         print(f"{item.name}  {decimal(item.bytes)}  {item.why}")
     files = {file for item in garbage for file in item.files}
@@ -182,6 +189,11 @@ def gc(store: Store, options: argparse.Namespace) -> int:
     done = "would remove" if options.dry_run else "removed"
     print(f"{done} {decimal(sum(file.bytes for file in files))}")
     return 0
+
+
+def behind_link(files: Iterable[File]) -> bool:
+    """Whether others may own what lies there: a store deletes nothing behind a link."""
+    return any(file.linked for file in files)
 
 
 def find(results: Iterable[Key], given: str) -> Key:

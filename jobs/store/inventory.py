@@ -1,5 +1,6 @@
 """What lies in a store: its results, what each is, and what no run can use."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,13 +9,15 @@ from typing import Any
 
 from jobs import kinds
 from jobs.store.record import DamagedError, Record, VersionError
-from jobs.store.results import RECORD, UNFINISHED, File, Store
+from jobs.store.results import RECORD, RESULT, File, Store
 
 Key = tuple[str, str]
 """A result's kind and fingerprint."""
 
 CHECKPOINTS = "checkpoints"
 """Of teachers in training, under the fingerprint of what they will publish."""
+NAME = re.compile(r"[\w.-]+")
+"""What kinds and fingerprints are made of."""
 GRACE = 3600.0
 """Seconds for which data without a record may belong to a writer at work."""
 
@@ -27,10 +30,11 @@ class Inventory:
 
     @cached_property
     def results(self) -> dict[Key, list[File]]:
-        """The files of each result that has a record."""
+        """Of each result that has a record the files that the store has named."""
+        found = {key: list(filter(_named, files)) for key, files in self.folders.items()}
         return {
             key: files
-            for key, files in self.folders.items()
+            for key, files in found.items()
             if any(file.path == "/".join((*key, RECORD)) for file in files)
         }
 
@@ -55,7 +59,7 @@ def inventory(store: Store) -> Inventory:
     for file in store.files():
         kind, _, rest = file.path.partition("/")
         fingerprint, _, name = rest.partition("/")
-        if name:
+        if name and NAME.fullmatch(kind) and NAME.fullmatch(fingerprint):
             folders.setdefault((kind, fingerprint), []).append(file)
     return Inventory(folders)
 
@@ -131,8 +135,13 @@ def unused(store: Store, held: Inventory) -> list[Garbage]:
     ]
 
 
+def _named(file: File) -> bool:
+    """Whether it is called as a result's files are; others may have put theirs beside them."""
+    return bool(RESULT.fullmatch(file.path.split("/", 2)[2]))
+
+
 def _is_data(file: File) -> bool:
-    return file.path.endswith(".safetensors") or bool(UNFINISHED.search(file.path))
+    return _named(file) and not file.path.endswith(f"/{RECORD}")
 
 
 def _at(record: Record, path: str) -> Any:

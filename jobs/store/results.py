@@ -11,15 +11,19 @@ A result lives under `<kind>/<fingerprint>/`: one safetensors file named by its 
   there for `python -m jobs.store gc`.
 - Only `delete` takes a record away, before its data. Beside writers of that same result the worst
   it can lead to is a record without data, which every reader refuses.
+
+Others may have put files and links into a store's folder. What lies behind a link is read like all
+else, and never deleted.
 """
 
 import hashlib
+import os
 import re
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import obstore
@@ -37,7 +41,12 @@ from qdllm.specs import SCHEMA
 RECORD = "record.json"
 OURS = (".json", ".safetensors")
 """How the names of all files end that a store writes itself."""
+RESULT = re.compile(r"(record\.json|[0-9a-f]{16}\.safetensors)(#\d+)?")
+"""The names of a result's files: its record, its data, and both while they are written."""
+DEPTH = 2
+"""Folders that lie in each other for a result: its kind, its fingerprint."""
 UNFINISHED = re.compile(r"#\d+$")
+"""How obstore's name for a file ends until it is whole. It hides such files, and deletes none."""
 
 
 class File(NamedTuple):
@@ -46,6 +55,8 @@ class File(NamedTuple):
     path: str
     bytes: int
     modified: float
+    linked: bool = False
+    """Whether it lies behind a link, or is one: then it may belong to others."""
 
 
 class Store:
@@ -72,53 +83,39 @@ class Store:
 
     def fingerprints(self, kind: str) -> frozenset[str]:
         """Fingerprints of all results of a kind that have a record."""
-        paths = [file.path.split("/") for file in self._whole(kind)]
+        paths = [file.path.split("/") for file in self._listed(kind)]
         return frozenset(path[-2] for path in paths if path[-1] == RECORD)
 
     def files(self) -> list[File]:
         """Every file in the store, whoever wrote it, and on a disk what killed writers left."""
-        return self._whole() + self._unfinished()
+        return self._listed()
 
-    def _whole(self, prefix: str | None = None) -> list[File]:
-        try:
-            listing = obstore.list(self._backend, prefix=prefix).collect()
-        except (BaseError, OSError) as error:
-            raise StoreError(f"cannot list {self.uri}: {address.reason(error)}") from None
+    def _listed(self, prefix: str = "") -> list[File]:
+        with self._told(f"list {self.uri}"):
+            if self._folder:
+                return list(_files(self._folder, tuple(filter(None, prefix.split("/")))))
+            listing = obstore.list(self._backend, prefix=prefix or None).collect()
         # Ray's file system marks the folders of a bucket by empty files, named as the folders are.
         return [
             File(str(entry["path"]), entry["size"], entry["last_modified"].timestamp())
             for entry in listing
-            if entry["size"] or self._folder or str(entry["path"]).endswith(OURS)
+            if entry["size"] or str(entry["path"]).endswith(OURS)
         ]
 
-    def _unfinished(self) -> list[File]:
-        """What obstore hides: it writes a file as NAME#1, and renames it when it is whole."""
-        folder, found = self._folder, []
-        if folder is None:
-            return []
-        for path in filter(UNFINISHED.search, map(str, folder.rglob("*#*"))):
-            # A writer at work may be done with it by now.
-            with suppress(FileNotFoundError):
-                status, name = Path(path).stat(), Path(path).relative_to(folder).as_posix()
-                found.append(File(name, status.st_size, status.st_mtime))
-        return found
-
     def delete(self, files: Iterable[File]) -> None:
-        """Delete files, records before the data that they name.
+        """Delete files, records before the data that they name; nothing that lies behind a link.
 
         Raises StoreError if one may not be deleted, or is gone already where the store can tell.
         """
-        paths = {file.path for file in files}
+        paths = {file.path for file in files if not file.linked}
         records = {path for path in paths if path.endswith(f"/{RECORD}")}
         unfinished = {path for path in paths if self._folder and UNFINISHED.search(path)}
-        try:
+        with self._told(f"delete in {self.uri}"):
             for batch in filter(None, (records, paths - records - unfinished)):
                 obstore.delete(self._backend, sorted(batch))
             for path in unfinished:
                 assert self._folder, "a bucket shows no unfinished files"
                 (self._folder / path).unlink()
-        except (BaseError, OSError) as error:
-            raise StoreError(f"cannot delete in {self.uri}: {address.reason(error)}") from None
 
     def has(self, kind: str, fingerprint: str) -> bool:
         """Whether there is such a result. Raises StoreError if its record is damaged."""
@@ -192,14 +189,11 @@ class Store:
         )
         path = f"{kind}/{fingerprint}/{RECORD}"
         try:
-            obstore.put(self._backend, _data_path(record), data)
-            obstore.put(self._backend, path, write(record), mode="create")
+            with self._told(f"write {self.uri}/{kind}/{fingerprint}"):
+                obstore.put(self._backend, _data_path(record), data)
+                obstore.put(self._backend, path, write(record), mode="create")
         except AlreadyExistsError:
             return self._winner(record)
-        except (BaseError, OSError) as error:
-            raise StoreError(
-                f"cannot write {self.uri}/{kind}/{fingerprint}: {address.reason(error)}"
-            ) from None
         return record
 
     def clear(self, prefix: str) -> None:
@@ -207,7 +201,12 @@ class Store:
 
         In a bucket, Ray's empty markers of folders stay: obstore has no name for them.
         """
-        self.delete(self._whole(prefix))
+        self.delete(self._listed(prefix))
+
+    def discard(self, path: str) -> None:
+        """Delete what `put` wrote, if it is still there."""
+        with self._told(f"delete in {self.uri}"), suppress(FileNotFoundError):
+            obstore.delete(self._backend, path)
 
     def get(self, path: str) -> str | None:
         """A small text that is no result, such as a lock; None where there is none."""
@@ -216,17 +215,12 @@ class Store:
 
     def put(self, path: str, text: str, only_if_absent: bool = False) -> bool:
         """Write such a text. Returns False where one stands there that shall be left alone."""
+        mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
         try:
-            obstore.put(
-                self._backend,
-                path,
-                text.encode(),
-                mode="create" if only_if_absent else "overwrite",
-            )
+            with self._told(f"write {self.uri}/{path}"):
+                obstore.put(self._backend, path, text.encode(), mode=mode)
         except AlreadyExistsError:
             return False
-        except (BaseError, OSError) as error:
-            raise StoreError(f"cannot write {self.uri}/{path}: {address.reason(error)}") from None
         return True
 
     def _winner(self, loser: Record) -> Record:
@@ -246,13 +240,50 @@ class Store:
 
     def _read(self, path: str) -> bytes | None:
         """A whole file, or None where there is none."""
+        with self._told(f"read {self.uri}/{path}"):
+            try:
+                return bytes(obstore.get(self._backend, path).bytes())
+            except FileNotFoundError as error:
+                # Without its bucket a store is not empty, but absent.
+                if "NoSuchBucket" in str(error):
+                    raise
+        return None
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """What a disk or a server says in refusal, as a StoreError; a name that is none, too."""
         try:
-            return bytes(obstore.get(self._backend, path).bytes())
-        except (BaseError, OSError) as error:
-            # Without its bucket a store is not empty, but absent.
-            if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
-                return None
-            raise StoreError(f"cannot read {self.uri}/{path}: {address.reason(error)}") from None
+            yield
+        except AlreadyExistsError:
+            raise
+        except (BaseError, OSError, ValueError) as error:
+            raise StoreError(f"cannot {what}: {address.reason(error)}") from None
+
+
+def _files(root: Path, inside: tuple[str, ...]) -> Iterator[File]:
+    """The files below a folder of `root`, which may be missing."""
+    above = [root.joinpath(*inside[:depth]) for depth in range(1, len(inside) + 1)]
+    return _below(root.joinpath(*inside), inside, any(folder.is_symlink() for folder in above))
+
+
+def _below(folder: Path, inside: tuple[str, ...], linked: bool) -> Iterator[File]:
+    """Its files and those of its folders: no pipes or devices, and no names that are not text.
+
+    Links are followed where results can be, for kinds and fingerprints alone: none of them loops.
+    """
+    # A writer at work may be done with a file or a folder by now.
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            link, path = linked or entry.is_symlink(), (*inside, entry.name)
+            # A link that leads nowhere, or to itself, can be neither.
+            with suppress(OSError if link else FileNotFoundError, UnicodeEncodeError):
+                entry.name.encode()
+                if entry.is_dir():
+                    if not link or len(inside) < DEPTH:
+                        yield from _below(Path(entry.path), path, link)
+                elif entry.is_file():
+                    status = entry.stat()
+                    yield File("/".join(path), status.st_size, status.st_mtime, link)
 
 
 def _data_path(record: Record) -> str:

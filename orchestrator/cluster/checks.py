@@ -75,7 +75,7 @@ def store(uri: str, token: str, name: str) -> Diagnosis:
         here = Store(uri)
         here.put(f"{path}/{name}/file", name, only_if_absent=True)
         read = here.get(f"{path}/{name}/file")
-        here.clear(f"{path}/{name}")
+        here.discard(f"{path}/{name}/file")
         if read != name or here.get(f"{path}/{name}/file") is not None:
             seen = f"{uri} does not give back, or not delete, what was written"
             return Diagnosis("store", False, seen, "use a store that is read as it was written")

@@ -58,9 +58,9 @@ class InProcess:
     ) -> None:
         """As Executor does, on one worker; checkpoints lie in the home."""
         folder = home / "checkpoints" / job.fingerprint
+        fresh, old = folder.with_suffix(".new"), folder.with_suffix(".old")
 
         def report(metrics: dict[str, float], checkpoint: Path) -> None:
-            fresh, old = folder.with_suffix(".new"), folder.with_suffix(".old")
             for leftover in (fresh, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             shutil.copytree(checkpoint, fresh)
@@ -71,8 +71,8 @@ class InProcess:
         maker = importlib.import_module(kinds.kind(job.kind).maker)
         resume = folder if folder.exists() else None
         maker.run(job, dataset, store, _progress(phase), resume, report)
-        for path in folder.parent.glob(f"{job.fingerprint}*"):
-            shutil.rmtree(path)
+        for path in (folder, fresh, old):
+            shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):  # another teacher's checkpoints may lie there
             folder.parent.rmdir()
 

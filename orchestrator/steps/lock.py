@@ -29,8 +29,7 @@ def held(store: Store, name: str) -> Iterator[None]:
     compute the same trials, and the store keeps one of each.
     Raises ConfigError, naming the holder, if it is alive.
     """
-    folder = f"locks/{name}"
-    path = f"{folder}/holder.json"
+    path = f"locks/{name}/holder.json"
     mine = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -45,7 +44,7 @@ def held(store: Store, name: str) -> Iterator[None]:
         holder = _holder(store, path)
         if holder and not _dead(holder):
             raise ConfigError(_refusal(name, holder))
-        store.clear(folder)
+        store.discard(path)
 
     def ours() -> bool:
         """Not where we were silent for long, suspended perhaps, and lost it."""
@@ -64,7 +63,7 @@ def held(store: Store, name: str) -> Iterator[None]:
     finally:
         with suppress(StoreError):
             if ours():
-                store.clear(folder)
+                store.discard(path)
 
 
 def _holder(store: Store, path: str) -> dict[str, Any] | None:
