@@ -42,6 +42,9 @@ def held(store: Store, name: str) -> Iterator[None]:
 
     while not write(only_if_absent=True):
         holder = _holder(store, path)
+        # A server that went away may have written it, and the client then tried once more.
+        if holder and holder["token"] == mine["token"]:
+            break
         if holder and not _dead(holder):
             raise ConfigError(_refusal(name, holder))
         store.discard(path)

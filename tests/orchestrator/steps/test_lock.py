@@ -55,6 +55,17 @@ def test_a_second_driver_hears_who_holds_it_and_how_to_take_over(store):
         assert part in str(refusal.value)
 
 
+def test_a_lock_whose_answer_was_lost_is_ones_own(tmp_path):
+    """As where the server is killed when it has written, and the client tries once more."""
+
+    class Lost(Store):
+        def put(self, path: str, text: str, only_if_absent: bool = False) -> bool:
+            super().put(path, text, only_if_absent)
+            return super().put(path, text, only_if_absent)
+
+    take(Lost(str(tmp_path)))
+
+
 def test_another_sweep_is_not_held(store):
     with lock.held(store, NAME), lock.held(store, "6" * 16):
         pass
