@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobs.store import Store
+from orchestrator import cluster, tracking
+from qdllm import outside
 
 
 class Locations(NamedTuple):
@@ -23,8 +25,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Add --home, --store, --tracking and --address."""
     command.add_argument(
         "--home",
-        type=Path,
-        default=Path(".qdllm"),
+        default=".qdllm",
         metavar="DIR",
         help="folder for everything a sweep writes (default: %(default)s)",
     )
@@ -48,13 +49,14 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def read(options: argparse.Namespace) -> Locations:
-    """What the flags and the environment say. Raises ConfigError for a store that cannot be one."""
-    home: Path = options.home.expanduser().absolute()
+    """What the flags and the environment say. Raises ConfigError for what cannot be one of them."""
+    home = outside.path(options.home)
+    own = f"sqlite:///{home / 'mlflow.db'}"
+    uri = options.tracking or os.environ.get("MLFLOW_TRACKING_URI") or own
     return Locations(
         home=home,
+        tracking=tracking.address(uri),
+        ray=cluster.address(options.address or os.environ.get("RAY_ADDRESS") or "local"),
+        # Last, for it makes a folder.
         store=Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store")),
-        tracking=options.tracking
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{home / 'mlflow.db'}",
-        ray=options.address or os.environ.get("RAY_ADDRESS") or "local",
     )

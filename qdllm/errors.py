@@ -6,9 +6,17 @@ project can still catch it, and each survives pickling, so it crosses a process 
 
 import difflib
 
+from qdllm.messages import LONGEST, shown, told
+
 
 class QdllmError(Exception):
-    """Root of all: a message says what was given, what is allowed and what to do."""
+    """Root of all: a message says what was given, what is allowed and what to do.
+
+    It is short enough to be read, and tells of any address scheme, host and path alone.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(told(message))
 
 
 class ConfigError(QdllmError, ValueError):
@@ -37,5 +45,5 @@ class TrackingError(QdllmError, OSError):
 
 def nearest(name: str, known: list[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(name, known, n=1) if len(name) < LONGEST else []
+    return f"; did you mean {shown(close[0])}?" if close else ""

@@ -6,9 +6,8 @@ not. Defaults are the paper's, except where a comment says otherwise.
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -23,14 +22,28 @@ from pydantic_core import to_json
 
 from qdllm import models
 from qdllm.errors import ConfigError, nearest
+from qdllm.messages import several, shown
 
+MANY = 1000
+"""Problems after which nobody looks for more."""
 SCHEMA = 1
 """Part of every fingerprint. Raise it when the same spec would give different numbers."""
+MOST_SEEDS = 1000
+"""Rows of one trial; an interval over a hundred is narrower than any that is worth reading."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What the generators of torch and NumPy take, and every table of results can hold."""
+BatchSize = Annotated[int, Field(ge=1, le=2**16)]
+MaxLength = Annotated[int, Field(ge=4, le=2**17)]
+"""Tokens of one text; the longest contexts that there are have about so many."""
+Layer = Annotated[int, Field(ge=-1000, le=1000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=3e38)]
+"""Of learning: what float32 holds. Which rates diverge shows only in training."""
 
 
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(values)) < len(values):
-        raise ValueError(f"each value may stand once, but {list(values)} repeats one")
+        raise ValueError(f"each value may stand once, but {shown(list(values))} repeats one")
     return values
 
 
@@ -56,40 +69,84 @@ class Spec(BaseModel):
         """
         try:
             # As JSON: strict about numbers, which `yes` and "0.1" are not, yet lists are tuples.
-            return cls.model_validate_json(to_json(data), strict=True)
+            plain = to_json(data)
+        except ValueError:
+            key, value = _unwritable(data)
+            problem = f"{shown(value)} in {shown(key)} is no value that JSON has"
+            raise ConfigError(origin(key) + problem) from None
+        try:
+            return cls.model_validate_json(plain, strict=True)
         except ValidationError as error:
             problems = [
                 origin(".".join(map(str, problem["loc"]))) + explain(cls, problem)
-                for problem in error.errors()
+                for problem in error.errors()[:MANY]
                 # A default that hangs on another field is not called where that one is wrong.
                 if problem["type"] != "default_factory_not_called"
             ]
-            raise ConfigError("\n".join(problems)) from None
+            raise ConfigError(several(problems)) from None
+
+
+def _unwritable(data: Any, key: str = "") -> tuple[str, Any]:
+    """The dotted key and the value of what is no JSON, such as half a pair of surrogates."""
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(data, Mapping):
+        pairs = data.items()
+    elif isinstance(data, list | tuple):
+        pairs = enumerate(data)
+    for name, value in pairs:
+        inner = f"{key}.{name}" if key else str(name)
+        if not _writable(name):
+            return inner, name
+        if not _writable(value):
+            return _unwritable(value, inner)
+    return key, data
+
+
+def _writable(value: Any) -> bool:
+    try:
+        to_json(value)
+    except ValueError:
+        return False
+    return True
 
 
 def explain(model: type[BaseModel], problem: Any) -> str:
     """One line for one pydantic problem: the key's path, what was given, what is allowed."""
-    # Beside keys, pydantic names union members, as `literal['all']`, which a user never wrote.
-    path = [str(part) for part in problem["loc"] if re.fullmatch(r"[\w.-]+", str(part))]
+    path, model = _path(model, problem["loc"])
     given, where = problem["input"], ".".join(path)
     if problem["type"] == "extra_forbidden":
-        for part in path[:-1]:
-            kind = getattr(model.model_fields.get(part), "annotation", None)
-            groups = [each for each in (kind, *get_args(kind)) if hasattr(each, "model_fields")]
-            if not groups:
-                break
-            model = groups[0]
         known = sorted(model.model_fields)
         hint = nearest(path[-1], known) or "."
-        return f"unknown key {where!r}{hint} There are: {', '.join(known)}"
+        return f"unknown key {shown(where)}{hint} There are: {', '.join(known)}"
     if problem["type"] == "literal_error":
         known = [
             choice.strip(" '")
             for choice in problem["ctx"]["expected"].replace(" or ", ",").split(",")
         ]
         hint = nearest(str(given), known) or "."
-        return f"unknown {where} {given!r}{hint} There are: {', '.join(known)}"
-    return f"{where}: {problem['msg']}, but {given!r} was given"
+        return f"unknown {where} {shown(given)}{hint} There are: {', '.join(known)}"
+    return f"{where}: {problem['msg']}, but {shown(given)} was given"
+
+
+def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """The keys and indices of a problem's place, and the innermost group of settings there.
+
+    Beside them pydantic names members of unions, as `literal['all']`, which a user never wrote.
+    """
+    path, kind = [], model
+    found: Any = model
+    for part in loc:
+        if isinstance(part, int) or get_origin(found) is dict:
+            path.append(str(part))
+            found = None
+        elif found is not None and hasattr(found, "model_fields"):
+            path.append(part)
+            kind = found
+            annotation = getattr(kind.model_fields.get(part), "annotation", None)
+            members = (annotation, *get_args(annotation))
+            groups = [each for each in members if hasattr(each, "model_fields")]
+            found = groups[0] if groups else annotation
+    return path, kind
 
 
 class TaskSpec(Spec):
@@ -101,8 +158,8 @@ class TaskSpec(Spec):
     data: str | None = None
     text_column: str = "text"
     label_column: str = "label"
-    split: Annotated[tuple[float, float, float], AfterValidator(_fractions)] = (0.6, 0.2, 0.2)
-    seed: int = Field(0, ge=0)
+    split: Annotated[tuple[Share, Share, Share], AfterValidator(_fractions)] = (0.6, 0.2, 0.2)
+    seed: Seed = 0
 
 
 class EncoderSpec(Spec):
@@ -112,9 +169,9 @@ class EncoderSpec(Spec):
 
     model: str = "minilm"
     weights: Literal["safetensors", "torch"] = "safetensors"
-    hidden_layers: Annotated[tuple[int, ...], AfterValidator(_unique)] | Literal["all"] = (-1,)
+    hidden_layers: Annotated[tuple[Layer, ...], AfterValidator(_unique)] | Literal["all"] = (-1,)
     pooling: Literal["mean", "first"] = "mean"
-    max_length: int = Field(128, ge=4)
+    max_length: MaxLength = 128
 
 
 class TeacherSpec(Spec):
@@ -128,15 +185,15 @@ class TeacherSpec(Spec):
 
     model: str = "minilm"
     weights: Literal["safetensors", "torch"] = "safetensors"
-    rank: int = Field(64, ge=1)
-    lora_alpha: float = Field(64.0, gt=0)
+    rank: int = Field(64, ge=1, le=4096)
+    lora_alpha: float = Field(64.0, gt=0, le=1e6)
     dropout: float = Field(0.0, ge=0, lt=1)
-    epochs: int = Field(2, ge=1)
-    batch_size: int = Field(16, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    epochs: int = Field(2, ge=1, le=1000)
+    batch_size: BatchSize = 16
+    lr: Rate = 1e-3
+    weight_decay: float = Field(0.01, ge=0, le=100)
     warmup: float = Field(0.1, ge=0, lt=1)
-    max_length: int = Field(128, ge=4)
+    max_length: MaxLength = 128
     precision: Literal["float32", "bfloat16"] = Field(
         default_factory=lambda given: models.precision(given.get("model", "")),
         validate_default=True,
@@ -147,12 +204,12 @@ class TeacherSpec(Spec):
         default_factory=lambda given: 0 if given.get("precision") == "float32" else 2,
         validate_default=True,
     )
-    micro_batch_size: int | None = Field(None, ge=1)
+    micro_batch_size: BatchSize | None = None
     """Rows that a worker computes at once; None: its whole share of a batch."""
     gradient_checkpointing: bool = False
     offload: bool = False
     """Keep in the host's memory what the stage cuts up: Adam's state, or at stage 3 the weights."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @field_validator("offload")
     @classmethod
@@ -167,14 +224,14 @@ class CircuitSpec(Spec):
 
     ansatz: Literal["published", "textbook"] = "published"
     qubits: int = Field(11, ge=2, le=20)
-    layers: int = Field(2, ge=1)
+    layers: int = Field(2, ge=1, le=1000)
 
 
 class LossSpec(Spec):
     """(1 − α)·CE + α·(T²·KL + JS), equation 14, or the form that the published program computes."""
 
     alpha: float = Field(0.9, ge=0, le=1)
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(2.0, ge=0.01, le=1000)
     teacher_terms: Literal["kl+js", "kl", "js"] = "kl+js"
     form: Literal["exact", "published"] = "exact"
 
@@ -182,13 +239,13 @@ class LossSpec(Spec):
 class FitSpec(Spec):
     """How a student is trained: Adam, a fixed learning rate, shuffled batches."""
 
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(8, ge=1)
-    lr: float = Field(0.06, gt=0)
+    epochs: int = Field(10, ge=1, le=100_000)
+    batch_size: BatchSize = 8
+    lr: Rate = 0.06
 
 
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_unique)
+    tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_unique)
 ]
 """Of a trial's rows: each draws its first values and its order of texts from its own."""
 
@@ -243,15 +300,18 @@ def fingerprint(spec: Spec, **depends_on: str) -> str:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key. Raises ConfigError if a key is reached in two ways."""
+    """Nested settings by dotted key. Raises ConfigError if a key is reached in two ways.
+
+    A group without settings stays one: it is nothing that could be set.
+    """
     found: dict[str, Any] = {}
     for key, value in settings.items():
         below = (
             flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
+            if isinstance(value, Mapping) and value
             else {f"{prefix}{key}": value}
         )
         if twice := found.keys() & below.keys():
-            raise ConfigError(f"{min(twice)!r} is set twice; keep one of them")
+            raise ConfigError(f"{shown(min(twice))} is set twice; keep one of them")
         found |= below
     return found

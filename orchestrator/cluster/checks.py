@@ -239,8 +239,9 @@ def tracking(uri: str) -> Diagnosis:
     """On the driver: whether MLflow can be reached. Leaves nothing there."""
     import os
 
-    from orchestrator.tracking import ENVIRONMENT, address, without_secrets
+    from orchestrator.tracking import ENVIRONMENT, address
     from orchestrator.tracking.process import Away, Refused
+    from qdllm.addresses import bare, without_secrets
 
     os.environ |= ENVIRONMENT
     from orchestrator.tracking import backend
@@ -248,6 +249,6 @@ def tracking(uri: str) -> Diagnosis:
     try:
         return Diagnosis("MLflow", True, backend.reach(address(uri)))
     except (Away, Refused) as error:
-        seen = f"{without_secrets(uri)} cannot be used: {without_secrets(str(error))}"
+        seen = f"{bare(uri)} cannot be used: {without_secrets(str(error), uri)}"
         remedy = "check the address, and that MLflow runs there and lets this machine in"
         return Diagnosis("MLflow", False, seen, remedy)

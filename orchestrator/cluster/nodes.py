@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jobs.store import Store
 from orchestrator.cluster import checks
 from orchestrator.cluster.checks import Diagnosis
-from orchestrator.tracking import without_secrets
+from qdllm.addresses import without_secrets
 from qdllm.errors import ConfigError, StoreError
 
 DRIVER = "driver"

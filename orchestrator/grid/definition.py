@@ -15,9 +15,10 @@ from orchestrator.grid import overrides, product, space, yaml_lines
 from orchestrator.grid.product import Point
 from orchestrator.grid.settings import has, nested
 from orchestrator.grid.space import Search
-from qdllm import families
+from qdllm import families, outside
 from qdllm.errors import ConfigError, nearest
-from qdllm.specs import Spec, TaskSpec, TrialSpec, flat
+from qdllm.messages import cut, several, shown
+from qdllm.specs import MANY, Spec, TaskSpec, TrialSpec, flat
 
 FOLDER = Path(__file__).parent / "files"
 
@@ -25,8 +26,15 @@ FOLDER = Path(__file__).parent / "files"
 class Resources(Spec):
     """What one trial holds while it runs; parts of a core can be shared."""
 
-    cpu: float = Field(1.0, gt=0)
-    gpu: float = Field(0.0, ge=0)
+    cpu: float = Field(1.0, gt=0, le=1024)
+    gpu: float = Field(0.0, ge=0, le=1024)
+
+    @field_validator("cpu")
+    @classmethod
+    def _as_ray_counts(cls, cpu: float) -> float:
+        if cpu < 0.0001:
+            raise ValueError("Ray counts cores in 10,000ths")
+        return cpu
 
     @field_validator("gpu")
     @classmethod
@@ -63,7 +71,7 @@ class Champion(Spec):
 class Grid(Spec):
     """A sweep's definition. Its keys are settings: the fields of trials' specs by dotted path."""
 
-    name: str = Field(pattern=r"^[\w .-]+$")
+    name: str = Field(pattern=r"^[\w .-]+$", max_length=100)
     description: str = ""
     base: dict[str, Any] = Field(default_factory=dict)
     """What all trials share, by dotted key."""
@@ -77,7 +85,7 @@ class Grid(Spec):
     scheduler: Literal["none", "asha", "median"] = "none"
     teacher_floor: float | None = Field(None, ge=0, le=1)
     """Validation accuracy that a teacher must reach; None: the majority class plus 10 points."""
-    teacher_workers: int | None = Field(None, ge=1)
+    teacher_workers: int | None = Field(None, ge=1, le=1024)
     """Processes that a teacher is trained on; None: one per GPU, or one where there is none."""
     resources: Resources = Resources()
     champion: Champion = Champion()
@@ -100,12 +108,14 @@ def load(name: str) -> Grid:
     Raises ConfigError, with the line, for what is not in a grid's form. Whether its settings can be
     used is told by `specs`, because `override` may change them before.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
-        hint = nearest(name, known) or "."
+    known = {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
+    path = known.get(name)
+    if name.endswith((".yaml", ".yml")) and outside.path(name).exists():
+        path = Path(name)
+    if path is None:
+        hint = nearest(name, list(known)) or "."
         raise ConfigError(
-            f"unknown grid {name!r}{hint} There are: {', '.join(known)}; or give a .yaml file"
+            f"unknown grid {shown(name)}{hint} There are: {', '.join(known)}; or give a .yaml file"
         )
     content, origins = yaml_lines.read(path)
     if not isinstance(content, dict):
@@ -125,12 +135,13 @@ def override(grid: Grid, settings: Sequence[str]) -> Grid:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(
-                f"--set {setting!r} has no '='; write key=value, such as fit.epochs=20"
+                f"--set {shown(setting)} has no '='; write key=value, such as fit.epochs=20"
             )
+        origin = f"--set {cut(setting)}"
         try:
-            changes.append((key, yaml_lines.value(text), f"--set {setting}"))
+            changes.append((key, yaml_lines.value(text), origin))
         except ConfigError as error:
-            raise ConfigError(f"--set {setting}: {error}") from None
+            raise ConfigError(f"{origin}: {error}") from None
     return _changed(grid, changes)
 
 
@@ -157,15 +168,17 @@ def specs(grid: Grid) -> list[TrialSpec]:
     fixed, axes, factors = _points(grid)
     names, taken = dict[str, None](), set[str]()
     for combination in product.combinations(fixed, axes, factors):
-        settings = product.settings(combination, absolute)
+        if len(problems) > MANY:
+            break
         origin = partial(_origin, grid, combination)
         try:
+            settings = product.settings(combination, absolute)
             family = _family(settings, origin)
             of_family: type[TrialSpec] = family.spec
             own = {key: value for key, value in settings.items() if has(of_family, key)}
             names[family.name] = None
             taken |= own.keys()
-            spec = of_family.parse(nested(own), origin)
+            spec = of_family.parse(nested(own, origin), origin)
         except ConfigError as error:
             problems += str(error).splitlines()
             continue
@@ -198,8 +211,8 @@ def _family(settings: Mapping[str, Any], origin: Callable[[str], str]) -> famili
     name = settings.get("family", families.DEFAULT)
     if isinstance(name, list):
         raise ConfigError(
-            f"{origin('family')}family is one name, but {name} was given; to compare several, make "
-            "them an axis: --set axes.family='[quantum, tanh]'"
+            f"{origin('family')}family is one name, but {shown(name)} was given; to compare "
+            "several, make them an axis: --set axes.family='[quantum, tanh]'"
         )
     try:
         return families.family(name)
@@ -218,14 +231,19 @@ def by_task(specs: Sequence[TrialSpec]) -> dict[TaskSpec, list[TrialSpec]]:
 def difference(old: Grid, new: Grid) -> list[str]:
     """What makes the new grid another one, a line for each key that differs."""
     before, after = (
-        flat(grid.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True))
+        {key: value for key, value in flat(_told(grid)).items() if value != {}}
         for grid in (old, new)
     )
     return [
-        f"{key}: {before.get(key, 'not set')} → {after.get(key, 'not set')}"
+        f"{key}: {cut(str(before.get(key, 'not set')))} → {cut(str(after.get(key, 'not set')))}"
         for key in dict.fromkeys((*before, *after))
         if (key in before) != (key in after) or before[key] != after[key]
     ]
+
+
+def _told(grid: Grid) -> dict[str, Any]:
+    """What makes a grid what it is."""
+    return grid.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True)
 
 
 def _parsed(content: Mapping[str, Any], origins: dict[str, str]) -> Grid:
@@ -279,7 +297,7 @@ def _points(grid: Grid) -> tuple[list[Point], list[list[Point]], list[list[Point
             misfits.append(("one_at_a_time", "a grid with a search has no factors; use axes"))
         factors = read(space.ends, "search.space", grid.search.space)
         misfits += space.misfits(grid.search, grid.scheduler)
-    misfits += product.misfits(fixed, axes, factors)
+    misfits += itertools.islice(product.misfits(fixed, axes, factors), MANY)
     _refuse([grid.origin(path) + message for path, message in misfits])
     return fixed, axes, factors
 
@@ -295,4 +313,4 @@ def _origin(grid: Grid, combination: Sequence[Point], key: str) -> str:
 
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        raise ConfigError("\n".join(dict.fromkeys(problems)))
+        raise ConfigError(several(problems))

@@ -2,12 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.grid.settings import kind
+from qdllm import outside
 from qdllm.errors import ConfigError
+from qdllm.messages import shown
 from qdllm.specs import flat
+
+MOST_TRIALS = 100_000
+"""Of one grid: the most that ranking and report were tried with."""
 
 
 class Point(NamedTuple):
@@ -27,7 +33,7 @@ class Point(NamedTuple):
 def points(axis: str, values: Any) -> list[Point]:
     """The points of an axis that is a list of values, or labels with settings.
 
-    Raises ConfigError for anything else, for an axis without points and for an unknown key.
+    Raises ConfigError for anything else, for an axis that moves nothing and for an unknown key.
     """
     key = axis.partition(".")[2]
     if isinstance(values, list | tuple):
@@ -38,9 +44,9 @@ def points(axis: str, values: Any) -> list[Point]:
     else:
         raise ConfigError(
             f"{axis} must be a list of values, or labels with the settings that each one moves, "
-            f"such as {{small: {{circuit.layers: 1}}}}, but {values!r} was given"
+            f"such as {{small: {{circuit.layers: 1}}}}, but {shown(values)} was given"
         )
-    if not found:
+    if not any(point.settings for point in found):
         raise ConfigError(f"{axis} is empty; give it at least one value")
     return found
 
@@ -48,7 +54,16 @@ def points(axis: str, values: Any) -> list[Point]:
 def combinations(
     fixed: Sequence[Point], axes: Sequence[Sequence[Point]], factors: Sequence[Sequence[Point]]
 ) -> Iterator[tuple[Point, ...]]:
-    """The full product of the axes; after each of its members, those with one factor moved."""
+    """The full product of the axes; after each of its members, those with one factor moved.
+
+    Raises ConfigError for more than any sweep could train.
+    """
+    count = prod(map(len, axes)) * (1 + sum(map(len, factors)))
+    if count > MOST_TRIALS:
+        raise ConfigError(
+            f"the axes come to {shown(count)} trials, and a sweep has {MOST_TRIALS:,} at most; "
+            "give them fewer values, or search over ranges instead"
+        )
     for moved in itertools.product(*axes):
         around = (*fixed, *moved)
         yield around
@@ -89,15 +104,16 @@ def settings(combination: Iterable[Point], absolute: Callable[[str], str]) -> di
         if isinstance(found.get(key), str):
             found[key] = absolute(found[key])
     if isinstance(data, str) and data != "published":
-        found["task.data"] = str(Path(data).expanduser().absolute())
+        found["task.data"] = str(outside.path(data))
     return found
 
 
 def absolute(name: str) -> str:
     """The absolute path where a name is one that exists; a bare word stays a name."""
-    path = Path(name).expanduser()
-    looks_like_one = "/" in name or path.suffix
-    return str(path.absolute()) if looks_like_one and path.exists() else name
+    if "/" not in name and not name.startswith("~") and not Path(name).suffix:
+        return name
+    path = outside.path(name)
+    return str(path) if path.exists() else name
 
 
 def twice(combination: Iterable[Point], other: Iterable[Point]) -> Iterator[Point]:

@@ -1,26 +1,37 @@
 """Settings by dotted key: `fit.lr` is the field `lr` of the group `fit` of a trial's spec."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from qdllm.errors import ConfigError, nearest
 from qdllm.families import DEFAULT, families
-from qdllm.specs import Spec
+from qdllm.messages import shown
+from qdllm.specs import MOST_SEEDS, Spec
 
 SHARED = ("family", "task", "teacher", "encoder", "seeds")
 """What is settled before a search begins: what its trials are made from, and what they are."""
 
 
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted key as specs take them. A number n of seeds means 0 … n − 1."""
+def nested(
+    settings: Mapping[str, Any], origin: Callable[[str], str] = lambda key: ""
+) -> dict[str, Any]:
+    """Settings by dotted key as specs take them. A number n of seeds means 0 … n − 1.
+
+    Raises ConfigError for a number that is none of seeds; `origin` goes before what is said of it.
+    """
     result: dict[str, Any] = {}
     for key, value in settings.items():
         *groups, name = key.split(".")
         inner = result
         for group in groups:
             inner = inner.setdefault(group, {})
-        inner[name] = list(range(value)) if key == "seeds" and type(value) is int else value
+        inner[name] = value
+        if key == "seeds" and type(value) is int:
+            if not 1 <= value <= MOST_SEEDS:
+                problem = f"seeds: a trial has 1 to {MOST_SEEDS:,}, but {shown(value)} was given"
+                raise ConfigError(origin(key) + problem)
+            inner[name] = list(range(value))
     return result
 
 
@@ -65,12 +76,14 @@ def _kind(key: str, found: Any) -> Any:
     for depth, name in enumerate(path):
         above = ".".join(path[:depth])
         if not _is_group(found):
-            raise ConfigError(f"unknown key {key!r}: {above!r} is one setting, not a group of them")
+            raise ConfigError(
+                f"unknown key {shown(key)}: {above!r} is one setting, not a group of them"
+            )
         if name not in found.model_fields:
             known = sorted(found.model_fields if above else _known())
             where = f"{above}.{name}" if above else name
             hint = nearest(name, known) or "."
-            raise ConfigError(f"unknown key {where!r}{hint} There are: {', '.join(known)}")
+            raise ConfigError(f"unknown key {shown(where)}{hint} There are: {', '.join(known)}")
         found = found.model_fields[name].annotation
     if _is_group(found):
         first = next(iter(found.model_fields))

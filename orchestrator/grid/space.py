@@ -23,11 +23,17 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.grid.measures import COSTS, OBJECTIVES, looks_at_test
-from orchestrator.grid.product import Point
+from orchestrator.grid.product import MOST_TRIALS, Point
 from orchestrator.grid.settings import SHARED, kind, nested, searchable
 from qdllm import families
 from qdllm.errors import ConfigError, nearest
+from qdllm.messages import shown
 from qdllm.specs import Spec, TrialSpec, flat
+
+MOST_CHOICES = 1000
+"""Of one dimension."""
+MOST_STEPS = 10**6
+"""Of one range."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,9 @@ class Choices:
 class _Range(Spec):
     """What both kinds of range have, and how it must fit together."""
 
-    low: float
-    high: float
-    step: float | None = Field(None, gt=0)
+    low: float = Field(ge=-1e12, le=1e12)
+    high: float = Field(ge=-1e12, le=1e12)
+    step: float | None = Field(None, gt=0, le=1e12)
     log: bool = False
 
     def __contains__(self, value: Any) -> bool:
@@ -62,6 +68,11 @@ class _Range(Spec):
             raise ConfigError(f"log needs a low above 0, but {self.low} was given")
         if self.log and self.step:
             raise ConfigError("log and step cannot both be given; leave one out")
+        if self.step and (self.high - self.low) / self.step > MOST_STEPS:
+            raise ConfigError(
+                f"steps of {self.step} from {self.low} to {self.high} are more than "
+                f"{MOST_STEPS:,}; leave step out"
+            )
         if self.high not in self:
             raise ConfigError(
                 f"steps of {self.step} from {self.low} do not end at {self.high}; "
@@ -76,9 +87,9 @@ class Reals(_Range):
 class Integers(_Range):
     """The same in whole numbers."""
 
-    low: int
-    high: int
-    step: int | None = Field(None, gt=0)
+    low: int = Field(ge=-(2**53), le=2**53)
+    high: int = Field(ge=-(2**53), le=2**53)
+    step: int | None = Field(None, gt=0, le=2**53)
 
 
 Dimension = Choices | Reals | Integers
@@ -90,10 +101,10 @@ class Search(Spec):
     space: dict[str, Any] = Field(min_length=1)
     sampler: Literal["tpe", "gp", "cma-es", "nsga-ii"] = "tpe"
     objectives: dict[str, Literal["maximize", "minimize"]] = Field(
-        default={"val.accuracy.mean": "maximize"}, min_length=1
+        default={"val.accuracy.mean": "maximize"}, min_length=1, max_length=len(OBJECTIVES)
     )
-    trials: int = Field(100, ge=1)
-    seed: int = Field(0, ge=0)
+    trials: int = Field(100, ge=1, le=MOST_TRIALS)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @cached_property
     def dimensions(self) -> dict[str, Dimension]:
@@ -116,13 +127,18 @@ def dimension(key: str, plain: Any) -> Dimension:
     if isinstance(plain, list):
         if not plain:
             raise ConfigError(f"{key}: the list of choices is empty; give at least one")
+        if len(plain) > MOST_CHOICES:
+            raise ConfigError(
+                f"{key}: at most {MOST_CHOICES:,} choices, but {len(plain):,} were given; give a "
+                "range instead"
+            )
         if any(value in plain[:index] for index, value in enumerate(plain)):
-            raise ConfigError(f"{key}: {plain} names a choice twice; each may stand once")
+            raise ConfigError(f"{key}: {shown(plain)} names a choice twice; each may stand once")
         return Choices(tuple(plain))
     if not isinstance(plain, Mapping):
         raise ConfigError(
             f"{key}: give choices as a list, or a range such as {{low: 1, high: 8}}, "
-            f"but {plain!r} was given"
+            f"but {shown(plain)} was given"
         )
     if wanted not in (int, float):
         raise ConfigError(f"{key} is not a number, so it has no range; give choices as a list")
@@ -162,7 +178,7 @@ def misfits(search: Search, scheduler: str) -> Iterator[tuple[str, str]]:
             hint = nearest(name, list(OBJECTIVES)) or "."
             yield (
                 f"search.objectives.{name}",
-                f"unknown metric {name!r}{hint} There are: {', '.join(OBJECTIVES)}",
+                f"unknown metric {shown(name)}{hint} There are: {', '.join(OBJECTIVES)}",
             )
     several = len(search.objectives) > 1
     numeric = not any(isinstance(plain, list) for plain in search.space.values())

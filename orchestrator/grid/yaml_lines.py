@@ -8,14 +8,15 @@ do in the grids that people have.
 """
 
 import re
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from qdllm import outside
 from qdllm.errors import ConfigError
+from qdllm.messages import shown
 
 DEPTH = 20
 """Lists and mappings that may lie in each other."""
@@ -47,10 +48,22 @@ class _Loader(yaml.SafeLoader):
         try:
             if isinstance(node, yaml.ScalarNode):
                 node.value.encode()  # half a pair of surrogates is no text
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, ArithmeticError):
+            value = super().construct_object(node, deep)
+            if isinstance(value, int):
+                str(value)  # Python writes no number of more than 4,300 digits
+            return value
+        except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError):
             kind = node.tag.rpartition(":")[2]
-            raise _refusal(node, f"{reprlib.repr(node.value)} cannot be read as {kind}") from None
+            raise _refusal(node, f"{shown(node.value)} cannot be read as {kind}") from None
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping by its keys' texts, as JSON has them: `yes` and `on` are two labels."""
+        self.flatten_mapping(node)
+        found: dict[Hashable, Any] = {}
+        for key, value in node.value:
+            self.construct_object(key)
+            found[key.value] = self.construct_object(value, deep)
+        return found
 
 
 _Loader.add_implicit_resolver(
@@ -63,13 +76,7 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
 
     Raises ConfigError, with the line, if it is not YAML or a mapping names a key twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    return _parse(text, str(path))
+    return _parse(outside.text(path), str(path))
 
 
 def value(text: str) -> Any:
@@ -94,9 +101,9 @@ def _parse(text: str, source: str) -> tuple[Any, dict[str, str]]:
         loader = _Loader(text)
         root = loader.get_single_node()
         origins = {"": source}
-        for path, node in _walk(root, "", ()) if root else ():
-            origins[path] = f"{source}:{node.start_mark.line + 1}"
-            if len(origins) > VALUES:
+        for number, (path, node) in enumerate(_walk(root, "", ()) if root else ()):
+            origins.setdefault(path, f"{source}:{node.start_mark.line + 1}")
+            if number >= VALUES:
                 raise yaml.YAMLError(f"more than {VALUES:,} values, with its aliases written out")
         return loader.construct_document(root) if root else None, origins
     except yaml.MarkedYAMLError as error:

@@ -22,7 +22,8 @@ from orchestrator.report import champion, findings, tables
 from orchestrator.report.findings import Findings
 from orchestrator.steps.session import Sweep
 from orchestrator.steps.sources import make
-from orchestrator.tracking import Tracker, without_secrets
+from orchestrator.tracking import Tracker
+from qdllm.addresses import bare
 
 
 def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began: float) -> None:
@@ -66,7 +67,7 @@ def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began:
         tracker.wait(phase.update)
         phase.note = "everything is written"
     mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
-    uri = shlex.quote(without_secrets(tracker.uri))
+    uri = shlex.quote(bare(tracker.uri))
     served = tracker.uri.startswith("http")
     home = sweep.session.locations.home
     show(

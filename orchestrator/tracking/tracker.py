@@ -6,7 +6,6 @@ next run of the same command, from the store's records.
 """
 
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -16,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from orchestrator.plan.ranking import Result
+from orchestrator.tracking.address import address
 from orchestrator.tracking.process import Away, Refused
 from orchestrator.tracking.queue import GRACE, WriteQueue, Written, nobody
+from qdllm.addresses import bare, without_secrets
 from qdllm.errors import ConfigError, TrackingError
 
-SCHEMES = ("http", "https", "mssql", "mysql", "postgresql", "sqlite")
 PATIENCE = 60.0
 """Seconds that the end of a sweep waits for MLflow without getting anything written."""
 CURVES = ("train.loss", "val.loss", "val.accuracy")
@@ -33,25 +33,6 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "PGCONNECT_TIMEOUT": "5",
 }
-
-
-def address(uri: str) -> str:
-    """The absolute address of an MLflow server or database. Raises ConfigError for another one."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator or scheme.partition("+")[0] not in SCHEMES:
-        raise ConfigError(
-            f"unknown tracking address {without_secrets(uri)!r}: give an MLflow server "
-            "(http://host:5000) or a database (postgresql://user:password@host/name or "
-            "sqlite:////folder/mlflow.db)"
-        )
-    if scheme == "sqlite":
-        return f"sqlite:///{Path(rest.removeprefix('/')).expanduser().absolute()}"
-    return uri
-
-
-def without_secrets(text: str) -> str:
-    """A text without the user, the password and the query of any address in it."""
-    return re.sub(r"\?\S+", "", re.sub(r"://[^/\s]*@", "://", text))
 
 
 class Tracker:
@@ -87,8 +68,9 @@ class Tracker:
                 self._finished = self._opening.result()
             except (Away, Refused) as error:
                 raise ConfigError(
-                    f"MLflow at {without_secrets(self.uri)} cannot be used: "
-                    f"{without_secrets(str(error))}; check the address, and that MLflow runs there"
+                    f"MLflow at {bare(self.uri)} cannot be used: "
+                    f"{without_secrets(str(error), self.uri)}; check the address, and that MLflow "
+                    "runs there"
                 ) from None
 
     def finished(self, fingerprint: str) -> bool:
@@ -187,9 +169,9 @@ class Tracker:
 
     def _missing(self, what: str, reason: str) -> TrackingError:
         return TrackingError(
-            f"MLflow at {without_secrets(self.uri)} did not take {what}: "
-            f"{without_secrets(reason)}. Nothing is lost: once it does, the same command writes "
-            "what it lacks"
+            f"MLflow at {bare(self.uri)} did not take {what}: "
+            f"{without_secrets(reason, self.uri)}. Nothing is lost: once it does, the same command "
+            "writes what it lacks"
         )
 
 

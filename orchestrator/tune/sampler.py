@@ -26,6 +26,9 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "nsga-ii": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
 }
 
+SEEDS = 2**32
+"""How many seeds Optuna's samplers know."""
+
 
 class Suggestions:
     """An Optuna study that is asked for points by number and told what they are worth."""
@@ -36,14 +39,13 @@ class Suggestions:
         self._distributions = {
             key: _distribution(dimension) for key, dimension in search.dimensions.items()
         }
+        # Another one after every pause, so that a sampler does not begin with the same points.
+        seed = (search.seed + pauses) % SEEDS
         self._study = optuna.create_study(
             directions=list(search.objectives.values()),
-            # Another seed after every pause, so that a sampler does not begin with the same points.
-            sampler=SAMPLERS[search.sampler](search.seed + pauses),
+            sampler=SAMPLERS[search.sampler](seed),
         )
-        self._any = optuna.create_study(
-            sampler=optuna.samplers.RandomSampler(seed=search.seed + pauses)
-        )
+        self._any = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
 
     def know(self, point: Mapping[str, Any], values: Sequence[float]) -> None:
         """A point that was tried before, and its values in the order of the objectives."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from qdllm.errors import ConfigError, nearest
 from qdllm.families.family import Family, Model
+from qdllm.messages import shown
 from qdllm.plugins import modules, named_once
 from qdllm.specs import TrialSpec
 
@@ -37,7 +38,7 @@ def family(name: object) -> Family[Any]:
     if isinstance(name, str) and name in known:
         return known[name]
     hint = nearest(str(name), list(known)) or "."
-    raise ConfigError(f"unknown family {name!r}{hint} There are: {', '.join(known)}")
+    raise ConfigError(f"unknown family {shown(name)}{hint} There are: {', '.join(known)}")
 
 
 def of(spec: TrialSpec) -> Family[Any]:
