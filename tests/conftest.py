@@ -20,6 +20,9 @@ from jobs.store import Store
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # it keeps Ray on loopback
+# Tests share their cores: OpenMP's threads, torch's among them, would wait for each other at full
+# speed, which costs a teacher ten times its work where others have something to do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LONGEST = ("test_ray_up.py", "test_survival.py")
 BUCKET = "results"
