@@ -4,6 +4,7 @@ import sys
 import time
 
 import torch
+from pydantic import Field
 
 from jobs.command import Progress, main, silent
 from jobs.inputs import gather
@@ -29,7 +30,7 @@ class EvaluationRequest(Spec):
     """What `python -m jobs.evaluate` reads: the fingerprint of a student in the store."""
 
     evaluation: EvaluationSpec = EvaluationSpec()
-    student: str
+    student: str = Field(pattern=r"^[0-9a-f]{16}$")
     store: str
 
 

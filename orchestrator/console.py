@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.progress import (
     TextColumn,
 )
 
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, QdllmError
 
 PLAIN_WIDTH = 130
 PLAIN_INTERVAL = 10.0
@@ -55,7 +56,9 @@ class Terminal:
         sys.stdout.flush()
         sys.stderr.flush()
         self._saved = os.dup(1), os.dup(2)
-        self._stream: TextIO = os.fdopen(os.dup(self._saved[0]), "w", encoding="utf-8")
+        self._stream: TextIO = os.fdopen(
+            os.dup(self._saved[0]), "w", encoding="utf-8", errors="backslashreplace"
+        )
         interactive = self._stream.isatty()
         self.console = Console(file=self._stream, width=None if interactive else PLAIN_WIDTH)
         if self.log:
@@ -69,8 +72,10 @@ class Terminal:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        trace: TracebackType | None,
     ) -> None:
+        if self.log and isinstance(error, Exception) and not isinstance(error, QdllmError):
+            traceback.print_exception(error)  # the log keeps what a person is told in one line
         sys.stdout.flush()
         sys.stderr.flush()
         for number, saved in enumerate(self._saved, start=1):

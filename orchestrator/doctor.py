@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from jobs.command import Parser, status
 from orchestrator import options
 from orchestrator.cluster import checks, nodes
 from orchestrator.cluster.checks import Diagnosis
 from orchestrator.console import Terminal
-from qdllm.errors import ConfigError, QdllmError
+from qdllm.errors import ConfigError
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line: the flags of a sweep that say where things are."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         prog="python -m orchestrator.doctor",
         description="Check the driver and every node type of a cluster: store, MLflow, clock, "
         "versions, DeepSpeed, CUDA. Starts a node of each type that has none.",
@@ -29,25 +30,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns 0, 1 where a check failed, or 2 for input that cannot be used."""
     chosen = parser().parse_args(arguments)
-    try:
-        return doctor(options.read(chosen))
-    except QdllmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        return 130
+    return status(lambda: doctor(options.read(chosen)), before="error: ")
 
 
 def doctor(locations: options.Locations) -> int:
     """Check everything and show it. Returns 0, or 1 where a check failed."""
-    from orchestrator import cluster, tracking
+    from orchestrator import cluster
 
     if locations.ray == "none":
         raise ConfigError(
             "--address none is a sweep in one process, which has no nodes to examine; leave it "
             "out, or give a cluster's address"
         )
-    tracking.address(locations.tracking)
     log = locations.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S-doctor.log")
     with Terminal(log) as terminal:
 

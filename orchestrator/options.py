@@ -8,6 +8,8 @@ from typing import NamedTuple
 from jobs.store import Store
 from orchestrator import cluster, tracking
 from qdllm import outside
+from qdllm.addresses import bare
+from qdllm.errors import ConfigError
 
 
 class Locations(NamedTuple):
@@ -53,9 +55,13 @@ def read(options: argparse.Namespace) -> Locations:
     home = outside.path(options.home)
     own = f"sqlite:///{home / 'mlflow.db'}"
     uri = options.tracking or os.environ.get("MLFLOW_TRACKING_URI") or own
+    found = tracking.address(uri)
+    file = Path(found.removeprefix("sqlite:///").partition("?")[0])
+    if found.startswith("sqlite") and not file.parent.is_dir() and home not in file.parents:
+        raise ConfigError(f"tracking address {bare(found)}: there is no folder {file.parent}")
     return Locations(
         home=home,
-        tracking=tracking.address(uri),
+        tracking=found,
         ray=cluster.address(options.address or os.environ.get("RAY_ADDRESS") or "local"),
         # Last, for it makes a folder.
         store=Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store")),

@@ -6,7 +6,6 @@ a checkpoint. Needs no driver, and no rights in the cloud.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,6 +18,8 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
+
+from qdllm import outside
 
 PAUSE = 5.0
 """Seconds between two questions; AWS asks for these."""
@@ -50,7 +51,7 @@ def aws() -> Iterator[Notice | None]:
     while True:
         token = {"X-aws-ec2-metadata-token": _ask(f"{base}/latest/api/token", life, "PUT")[0]}
         try:
-            told = json.loads(_ask(f"{base}/latest/meta-data/{action}", token)[0])
+            told = outside.parsed(_ask(f"{base}/latest/meta-data/{action}", token)[0])
         except HTTPError as error:
             if error.code != NOT_FOUND:
                 raise
@@ -123,7 +124,7 @@ def watch(cloud: str, log: Callable[[str], None]) -> None:
     while any(raylet.runs for raylet in here):
         try:
             notice = next(answers)
-        except (OSError, HTTPException, ValueError, LookupError) as error:
+        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
             if not mute:
                 log(f"the metadata server of {cloud} does not answer ({error}); asking on")
             answers, mute = CLOUDS[cloud](), True

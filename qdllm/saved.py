@@ -4,17 +4,29 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from qdllm import families
+from qdllm import families, outside
 from qdllm.errors import ConfigError
+from qdllm.messages import shown
 from qdllm.models import resolve
-from qdllm.specs import TrialSpec
+from qdllm.specs import Spec, TrialSpec
 
 DESCRIPTION, PARAMETERS, ENCODER = "student.json", "student.safetensors", "encoder"
+
+
+class Description(Spec):
+    """What `student.json` says: the trial's spec, its classes, how many features it reads."""
+
+    spec: dict[str, Any]
+    classes: tuple[str, ...] = Field(min_length=2)
+    features: int = Field(ge=1, le=2**24)
+    encoder_digest: str
 
 
 class Saved(NamedTuple):
@@ -48,19 +60,28 @@ def save(
 def load(folder: Path) -> Saved:
     """Read what `save` wrote.
 
-    Raises ConfigError where the encoder's model is missing, or not the one of training.
+    Raises ConfigError where a file is missing or not as it was written, and where the encoder's
+    model is missing or not the one of training.
     """
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    spec = families.parse(description["spec"])
+    plain = outside.parsed(outside.text(folder / DESCRIPTION))
+    if not isinstance(plain, dict):
+        raise ConfigError(
+            f"{folder / DESCRIPTION} must hold an object, but {shown(plain)} is there"
+        )
+    description = Description.parse(plain)
+    spec = families.parse(description.spec)
     if (folder / ENCODER).is_dir():
         encoder = spec.encoder.model_copy(update={"model": str(folder / ENCODER)})
         spec = spec.model_copy(update={"encoder": encoder})
     model = resolve(spec.encoder.model, spec.encoder.weights)
-    if model.digest != description["encoder_digest"]:
+    if model.digest != description.encoder_digest:
         raise ConfigError(
             f"this student was trained on the features of {model.name!r} with digest "
-            f"{description['encoder_digest'][:12]}, but here that model has "
+            f"{description.encoder_digest[:12]}, but here that model has "
             f"{model.digest[:12]}; install the version named in the model's requirements"
         )
-    parameters_P = load_file(folder / PARAMETERS)["parameters"]
-    return Saved(spec, description["classes"], description["features"], parameters_P)
+    try:
+        parameters_P = load_file(folder / PARAMETERS)["parameters"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ConfigError(f"{folder / PARAMETERS} is not what was saved: {error}") from None
+    return Saved(spec, list(description.classes), description.features, parameters_P)

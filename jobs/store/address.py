@@ -5,15 +5,22 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from qdllm import outside
+from qdllm.addresses import bare, without_secrets
 from qdllm.errors import ConfigError
+from qdllm.messages import shown
 
 SCHEMES = ("file", "s3", "gs")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Variables that name another S3 server than Amazon's; the first one set counts."""
 INSTANCE_METADATA = "169.254.169.254"
 """Where a machine of Amazon's asks for keys; elsewhere nothing answers."""
+_MISSPELT = re.compile(r"(file|s3a?|gs|gcs|https?|ftp|az|hdfs):", re.IGNORECASE)
+_BUCKET = re.compile(r"[\w.-]{1,255}", re.ASCII)
+_STEP = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/#?\ud800-\udfff]{1,255}")
+_ENDPOINT = re.compile(r"(https?)://(?:[\w.-]{1,253}|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?/?")
 PATIENCE = timedelta(seconds=15)
 """How long a request is tried again. A server that restarts is back by then, and a person who
 mistyped an address is still there. Left alone, obstore would give up after ten tries, which can
@@ -26,22 +33,33 @@ through in this time, which 1 MB/s can."""
 def folder(uri: str) -> Path | None:
     """The folder that a path or a file: address names; None for a bucket.
 
-    Raises ConfigError for any scheme but file:, s3: and gs:, and for an address with keys in it.
+    Raises ConfigError for any scheme but file:, s3: and gs:, and for an address with keys in it, a
+    query, or another way than down from its bucket.
     """
     scheme, colon, rest = uri.partition("://")
-    if colon and set("@:") & set(rest.partition("/")[0]):
+    if colon and scheme != "file" and (set("@:") & set(rest.partition("/")[0]) or "?" in rest):
         raise ConfigError(
-            "a store's address is s3://bucket/prefix, without keys: those come from environment "
-            "variables, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"a store's address is s3://bucket/prefix, without keys and without a query, but "
+            f"{bare(uri)} was given: keys come from environment variables, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
         )
-    if colon and scheme not in SCHEMES:
+    if (colon and scheme not in SCHEMES) or (not colon and _MISSPELT.match(uri)):
         raise ConfigError(
-            f"unknown store address {uri!r}: give a folder, or an address that starts with "
-            + ", ".join(f"{known}://" for known in SCHEMES)
+            f"unknown store address {shown(bare(uri))}: give a folder, or an address that starts "
+            "with " + ", ".join(f"{known}://" for known in SCHEMES)
         )
     if colon and scheme != "file":
+        bucket, *down = unquote(rest).rstrip("/").split("/")
+        if bucket and not (_BUCKET.fullmatch(bucket) and all(map(_STEP.fullmatch, down))):
+            raise ConfigError(
+                f"store address {shown(bare(uri))} is not s3://bucket/prefix: a bucket's name has "
+                "letters, digits, dots, hyphens and underscores, and a prefix no empty step, no "
+                "'..', no '#' and no control character"
+            )
         return None
-    return Path(unquote(rest) if colon else uri).expanduser().absolute()
+    if colon and not rest.startswith(("/", "~")):
+        raise ConfigError(f"{shown(bare(uri))} names no folder: write file:///folder")
+    return outside.path(unquote(rest) if colon else uri)
 
 
 def options(uri: str) -> dict[str, Any]:
@@ -69,13 +87,15 @@ def _endpoint_scheme() -> str:
     name = next((name for name in ENDPOINTS if os.environ.get(name)), None)
     if name is None:
         return "https"
-    parts = urlsplit(os.environ[name])
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+    given = os.environ[name]
+    # A server may be answered to by what is in a query or before an @; errors would repeat it.
+    match = _ENDPOINT.fullmatch(given)
+    if not match or not (match[2] is None or 0 < int(match[2]) < 2**16):
         raise ConfigError(
             f"{name} must be the address of an S3 server, such as http://127.0.0.1:9000, "
-            "without keys in it"
+            f"without keys in it, but {shown(bare(given))} was given"
         )
-    return parts.scheme
+    return match[1]
 
 
 def reason(error: Exception) -> str:
@@ -84,7 +104,7 @@ def reason(error: Exception) -> str:
     After its first line an error is a dump of internals, and what a server says in refusal repeats
     the access key's id, so of that only the code and the message are kept.
     """
-    text = str(error)
+    text = without_secrets(str(error))
     if said := re.search(r"<Code>(\w+)</Code>\s*<Message>(.*?)</Message>", text, re.DOTALL):
         return f"{' '.join(said[2].split())} ({said[1]})"
     if INSTANCE_METADATA in text:

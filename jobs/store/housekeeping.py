@@ -1,7 +1,6 @@
 """`python -m jobs.store`: show what a store holds, check it, and clean it up."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,11 +11,13 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from jobs import kinds
+from jobs.command import Parser, status
 from jobs.store import address
 from jobs.store.inventory import Key, inventory, leftovers, old_checkpoints, peek, told, unused
 from jobs.store.record import DamagedError, Record, VersionError
 from jobs.store.results import File, Store
-from qdllm.errors import ConfigError, QdllmError, nearest
+from qdllm.errors import ConfigError, nearest
+from qdllm.messages import shown, some
 
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal: enough not to fold a line that a program reads."""
@@ -26,7 +27,7 @@ NAMED = 5
 
 def parser() -> argparse.ArgumentParser:
     """The command line. Each subcommand sets `run`, called with the store and the options."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         prog="python -m jobs.store",
         description="Show what a store holds, check it, and clean it up.",
     )
@@ -67,19 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 if a result is damaged or the store cannot be used; 2 for arguments that cannot be used.
     """
     options = parser().parse_args(arguments)
-    try:
+
+    def run() -> int:
         folder = address.folder(options.store)
         if folder and not folder.is_dir():
             raise ConfigError(f"there is no store in {folder}; give its address with --store")
-        status: int = options.run(Store(options.store), options)
-    except QdllmError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    except BrokenPipeError:
-        # `| head` has read enough; what is left shall not go there at the interpreter's end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status
+        ended: int = options.run(Store(options.store), options)
+        return ended
+
+    return status(run)
 
 
 def ls(store: Store, options: argparse.Namespace) -> int:
@@ -88,8 +85,8 @@ def ls(store: Store, options: argparse.Namespace) -> int:
     kinds = sorted({kind for kind, _ in results})
     if options.kind not in (None, *kinds):
         raise ConfigError(
-            f"{store.uri} has no results of kind {options.kind!r}"
-            f"{nearest(options.kind, kinds)}; there are: {', '.join(kinds) or 'none'}"
+            f"{store.uri} has no results of kind {shown(options.kind)}"
+            f"{nearest(options.kind, kinds)}; there are: {some(kinds)}"
         )
     rows, total = [], 0
     for key, files in results.items():
@@ -208,10 +205,10 @@ def find(results: Iterable[Key], given: str) -> Key:
         return found[0]
     if not found:
         raise ConfigError(
-            f"no fingerprint begins with {given!r}; `python -m jobs.store ls` lists all"
+            f"no fingerprint begins with {shown(given)}; `python -m jobs.store ls` lists all"
         )
     named = ", ".join("/".join(key) for key in sorted(found)[:NAMED])
     raise ConfigError(
-        f"{given!r} begins {len(found)} results: {named}{', …' * (len(found) > NAMED)}; "
+        f"{shown(given)} begins {len(found)} results: {named}{', …' * (len(found) > NAMED)}; "
         "give more of it"
     )

@@ -211,7 +211,14 @@ class Store:
     def get(self, path: str) -> str | None:
         """A small text that is no result, such as a lock; None where there is none."""
         data = self._read(path)
-        return None if data is None else data.decode()
+        return None if data is None else data.decode(errors="replace")
+
+    def written(self, path: str) -> float | None:
+        """When such a text was last written, in Unix time; None where there is none."""
+        with self._told(f"read {self.uri}/{path}"), suppress(FileNotFoundError):
+            modified: float = obstore.head(self._backend, path)["last_modified"].timestamp()
+            return modified
+        return None
 
     def put(self, path: str, text: str, only_if_absent: bool = False) -> bool:
         """Write such a text. Returns False where one stands there that shall be left alone."""

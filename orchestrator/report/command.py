@@ -1,23 +1,22 @@
 """The command that shows a sweep again: `python -m orchestrator.report SWEEP`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
 
 from jobs import kinds
+from jobs.command import Parser, status
 from orchestrator.console import PLAIN_WIDTH
 from orchestrator.report import champion, findings, frames, page, tables
 from orchestrator.report.findings import Findings
-from qdllm.errors import ConfigError, QdllmError
+from qdllm import outside
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         prog="python -m orchestrator.report",
         description="Show what a sweep has found so far: its tables here, and a page with figures.",
     )
@@ -29,8 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--home",
-        type=Path,
-        default=Path(".qdllm"),
+        default=".qdllm",
         metavar="DIR",
         help="folder of the sweep; the page goes to its reports (default: %(default)s)",
     )
@@ -44,7 +42,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--export",
-        type=lambda text: Path(text).expanduser(),
         metavar="FOLDER",
         help="write the champion into a new folder, with a model card: it predicts by itself",
     )
@@ -54,21 +51,22 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns its exit status: 0, 2 for input that cannot be used, or 1."""
     options = parser().parse_args(arguments)
-    home: Path = options.home.expanduser().absolute()
-    try:
-        store, found = findings.read(options.sweep, home, options.store)
-        if options.export:
-            champion.export(found, store, options.export)
-            print(options.export)
-        if options.format:
-            folder = home / "reports" / f"{found.name}-{found.sweep.fingerprint}"
-            print(*frames.write(found, store, folder, options.format), sep="\n")
-        if options.export or options.format:
-            return 0
-        path = page.write(found, home / "reports")
-    except (QdllmError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+    return status(lambda: report(options), before="error: ")
+
+
+def report(options: argparse.Namespace) -> int:
+    """Show what was asked for, or write it. Returns 0."""
+    home = outside.path(options.home)
+    store, found = findings.read(options.sweep, home, options.store)
+    if options.export is not None:
+        champion.export(found, store, outside.path(options.export))
+        print(options.export)
+    if options.format:
+        folder = home / "reports" / f"{found.name}-{found.sweep.fingerprint}"
+        print(*frames.write(found, store, folder, options.format), sep="\n")
+    if options.export is not None or options.format:
+        return 0
+    path = page.write(found, home / "reports")
     show(found)
     print(path)
     return 0

@@ -19,6 +19,7 @@ from orchestrator.plan.history import after_search, read_all
 from orchestrator.plan.ranking import axes
 from qdllm import families
 from qdllm.errors import ConfigError
+from qdllm.messages import shown, some
 from qdllm.texts.data import SPLITS, Dataset
 
 
@@ -100,8 +101,9 @@ def find(history: History, name: str) -> Record:
     meant = named[-1:] or [one for one in sweeps if name and one.fingerprint.startswith(name)]
     if len(meant) == 1:
         return meant[0]
-    known = ", ".join(f"{name_of(one)} ({one.fingerprint})" for one in reversed(sweeps))
-    what = f"{name!r} may be any of {len(meant)} sweeps" if meant else f"unknown sweep {name!r}"
+    known = some(f"{name_of(one)} ({one.fingerprint})" for one in reversed(sweeps))
+    given = shown(name)
+    what = f"{given} may be any of {len(meant)} sweeps" if meant else f"unknown sweep {given}"
     raise ConfigError(f"{what}; give a name or a fingerprint. There are: {known}")
 
 

@@ -1,24 +1,47 @@
 """One driver per sweep: who holds it, and when it was last heard of."""
 
-import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import NamedTuple
 
 import psutil
+from pydantic import Field
 
 from jobs.store import Store
 from orchestrator.repeating import repeated
+from qdllm import outside
 from qdllm.errors import ConfigError, StoreError
+from qdllm.messages import cut
+from qdllm.specs import Spec
 
 BEAT = 15.0
 """Seconds between two signs of life."""
 SILENCE = 120.0
 """Seconds without one after which a holder counts as dead."""
+TRIES = 10
+"""How often a lock is taken from the dead. Others may be faster, but not as often as that."""
+
+
+class Holder(Spec):
+    """A driver that holds a sweep: its process, when that began, and when it was last heard of."""
+
+    host: str = Field(max_length=255)
+    pid: int = Field(ge=1, lt=2**31)
+    started: float = Field(ge=0, le=1e11)
+    token: str = Field(max_length=255)
+    seen: float = Field(ge=0, le=1e11)
+
+
+class Stranger(NamedTuple):
+    """Somebody who has written what is no holder of ours: damage, or another program."""
+
+    path: str
+    seen: float
+    token: str = ""
 
 
 @contextmanager
@@ -27,32 +50,37 @@ def held(store: Store, name: str) -> Iterator[None]:
 
     It is a courtesy that saves work, not a safeguard of results: two drivers that slip through
     compute the same trials, and the store keeps one of each.
-    Raises ConfigError, naming the holder, if it is alive.
+    Raises ConfigError, naming the holder, if it is alive, StoreError if the store has no lock.
     """
-    path = f"locks/{name}/holder.json"
-    mine = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-        "token": secrets.token_hex(8),
-    }
+    path, token = f"locks/{name}/holder.json", secrets.token_hex(8)
 
     def write(only_if_absent: bool = False) -> bool:
-        return store.put(path, json.dumps(mine | {"seen": time.time()}), only_if_absent)
+        mine = Holder(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=psutil.Process().create_time(),
+            token=token,
+            seen=time.time(),
+        )
+        return store.put(path, mine.model_dump_json(), only_if_absent)
 
-    while not write(only_if_absent=True):
+    for _ in range(TRIES):
+        if write(only_if_absent=True):
+            break
         holder = _holder(store, path)
         # A server that went away may have written it, and the client then tried once more.
-        if holder and holder["token"] == mine["token"]:
+        if holder and holder.token == token:
             break
         if holder and not _dead(holder):
             raise ConfigError(_refusal(name, holder))
         store.discard(path)
+    else:
+        raise StoreError(f"{store.uri}/{path} can be neither written nor deleted; look what it is")
 
     def ours() -> bool:
         """Not where we were silent for long, suspended perhaps, and lost it."""
         holder = _holder(store, path)
-        return holder is not None and holder["token"] == mine["token"]
+        return holder is not None and holder.token == token
 
     def beat() -> None:
         # A store that is away for a while shall not end the sweep.
@@ -69,28 +97,43 @@ def held(store: Store, name: str) -> Iterator[None]:
                 store.discard(path)
 
 
-def _holder(store: Store, path: str) -> dict[str, Any] | None:
+def _holder(store: Store, path: str) -> Holder | Stranger | None:
     text = store.get(path)
-    return json.loads(text) if text else None
+    if text is None:
+        return None
+    with suppress(ConfigError):
+        plain = outside.parsed(text)
+        if isinstance(plain, dict):
+            holder = Holder.parse(plain)
+            # Who is heard of in days to come would never be silent.
+            if holder.seen < time.time() + SILENCE:
+                return holder
+    return Stranger(path=f"{store.uri}/{path}", seen=store.written(path) or 0.0)
 
 
-def _dead(holder: dict[str, Any]) -> bool:
+def _dead(holder: Holder | Stranger) -> bool:
     """Whether it has been silent for long, or is a process of this machine that has ended."""
-    if time.time() - holder["seen"] > SILENCE:
+    if time.time() - holder.seen > SILENCE:
         return True
-    if holder["host"] != socket.gethostname():
+    if isinstance(holder, Stranger) or holder.host != socket.gethostname():
         return False
     try:
         # Another process may have come by its number.
-        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) > 1
+        return abs(psutil.Process(holder.pid).create_time() - holder.started) > 1
     except psutil.NoSuchProcess:
         return True
 
 
-def _refusal(name: str, holder: dict[str, Any]) -> str:
-    silent = max(0.0, time.time() - holder["seen"])
+def _refusal(name: str, holder: Holder | Stranger) -> str:
+    silent = max(0.0, time.time() - holder.seen)
+    if isinstance(holder, Stranger):
+        return (
+            f"sweep {name} may be held: {holder.path}, written {silent:.0f} s ago, is no lock of "
+            "this program's, so nobody can tell by whom. If no other program writes it, this same "
+            f"command takes over {SILENCE:.0f} s after it was written"
+        )
     return (
-        f"sweep {name} is held by process {holder['pid']} on {holder['host']}, last heard of "
+        f"sweep {name} is held by process {holder.pid} on {cut(holder.host)}, last heard of "
         f"{silent:.0f} s ago. Wait for it, or stop it; if it is dead, this same command takes over "
         f"at once on that machine, and elsewhere {SILENCE:.0f} s after it was last heard of"
     )

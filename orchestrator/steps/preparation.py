@@ -9,9 +9,14 @@ from orchestrator.plan.ranking import common
 from orchestrator.report import sweeps, tables
 from orchestrator.steps.session import Session, Sweep
 from orchestrator.tracking import Tracker
+from qdllm.errors import ConfigError
+from qdllm.messages import shown
 from qdllm.specs import TaskSpec, TrialSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
+
+LONGEST_NAME = 200
+"""Bytes; a file system takes 255 for a report's name, which has a fingerprint and a suffix more."""
 
 
 def prepare(
@@ -19,6 +24,12 @@ def prepare(
 ) -> Sweep:
     """Read the task's texts, name every result, and show what is held and what would run."""
     dataset = _load_texts(session, task)
+    name = f"{definition.name}-{dataset.name}"
+    if len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(
+            f"{shown(name)}, the grid's name and the task's, names files and has more than "
+            f"{LONGEST_NAME} bytes: choose shorter ones with --set name=… and --task"
+        )
     planned = plan(
         specs,
         dataset,

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.store import Store
 from orchestrator.steps import lock
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, StoreError
 
 NAME = "5" * 16
 HOLDER = f"locks/{NAME}/holder.json"
@@ -77,6 +77,60 @@ def test_a_holder_elsewhere_is_dead_when_it_has_been_silent_for_long(store):
         take(store)
     elsewhere(store, seen=lock.SILENCE + 1)
     take(store)
+
+
+DAMAGE = [
+    "",
+    "null",
+    "[]",
+    "not JSON",
+    '"text"',
+    "{}",
+    '{"seen": 1}',
+    "[" * 100_000,
+    '{"host": "another", "pid": -1, "started": 0, "token": "", "seen": 0}',
+    '{"host": "another", "pid": 1e30, "started": 0, "token": "", "seen": 0}',
+    '{"host": "another", "pid": 1, "started": 0, "token": "", "seen": 9e10}',
+    '{"host": 1, "pid": 1, "started": "x", "token": null, "seen": true}',
+    '{"host": "' + "x" * 5000 + '", "pid": 1, "started": 0, "token": "", "seen": 0}',
+    '{"host": "a", "host": "b", "pid": 1, "started": 0, "token": "", "seen": 0}',
+]
+
+
+@pytest.mark.parametrize("written", DAMAGE, ids=range(len(DAMAGE)))
+def test_a_lock_of_others_is_respected_until_it_is_old(store, monkeypatch, written):
+    store.put(HOLDER, written)
+    with pytest.raises(
+        ConfigError, match=r"holder.json, written \d s ago, is no lock of"
+    ) as caught:
+        take(store)
+    assert len(str(caught.value)) < 2000
+    monkeypatch.setattr(Store, "written", lambda *_: time.time() - lock.SILENCE - 1)
+    take(store)
+    assert store.get(HOLDER) is None
+
+
+def test_bytes_that_are_no_text_are_a_lock_of_others(tmp_path):
+    store = Store(str(tmp_path))
+    store.put(HOLDER, "x")
+    (tmp_path / HOLDER).write_bytes(b"\xff\0")
+    with pytest.raises(ConfigError, match="is no lock of"):
+        take(store)
+
+
+def test_a_lock_that_can_be_no_file_is_told(tmp_path):
+    store = Store(str(tmp_path))
+    (tmp_path / HOLDER / "x").mkdir(parents=True)
+    with pytest.raises(StoreError):
+        take(store)
+
+
+def test_damage_while_it_is_held_ends_nothing(store, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    with lock.held(store, NAME):
+        store.put(HOLDER, "[")
+        time.sleep(0.3)
+    assert store.get(HOLDER) == "["
 
 
 def test_whoever_holds_it_is_heard_of_again_and_again(store, monkeypatch):
