@@ -1,13 +1,15 @@
 """`python -m bench.engine [--json FILE]`: the circuit engine against every installed peer.
 
 1. Check that all agree with MindQuantum in complex128.  2. Time them in alternating rounds.
-3. Time populations of students, and what share of the core's arithmetic they use.
-4. Time training steps and the paper's epochs.  5. Count the engine's memory.
+3. Do so for every encoding, ansatz and set of observables.
+4. Time populations of students, and what share of the core's arithmetic they use.
+5. Time training steps and the paper's epochs.  6. Count the engine's memory.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,26 @@ from rich.console import Console
 from rich.table import Table
 
 import qdllm
-from bench.measure import Timing, alternate, flop, machine, peak_flops, pin
+from bench.measure import ROUNDS, Timing, alternate, flop, machine, peak_flops, pin
 from bench.peers import ENGINE, PEERS, Answer, Problem
 from bench.training import TASKS, epoch_seconds, population_call, step_split
 from qdllm import mindquantum
+from qdllm.circuits.circuit import angle_count, observable_count
+from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
 from qdllm.engine import cpu
 from qdllm.engine.statevector import program_of
 
 LAYERS = (2, 11)
 BATCH = 8
+BATCHES = (8, 64)
+CIRCUITS: dict[str, dict[str, Any]] = {
+    **{f"encoding {name}": {"encoding": name} for name in ENCODINGS if name != "rx"},
+    **{f"ansatz {name}": {"ansatz": name} for name in ANSATZE if name != "published"},
+    **{f"observables {name}": {"observables": name} for name in OBSERVABLES if name != "z"},
+}
+"""One factor at a time, away from the paper's circuit."""
+FEW = 3
+"""Rounds for each of these circuits: at batch 64 and eleven layers, most peers need seconds."""
 AGREEMENT = 1e-5
 """Largest difference that single precision may make, over the largest entry."""
 console = Console(width=100)
@@ -34,12 +47,17 @@ console = Console(width=100)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there as well")
-    file = parser.parse_args().json
+    parser.add_argument("--peers", nargs="*", default=[""], help="those whose names begin so")
+    chosen = parser.parse_args()
+    file = chosen.json
     pin()
     report: dict[str, Any] = {"machine": machine(), "peak_gflops": peak_flops() / 1e9}
     for name, value in report["machine"].items():
         console.print(f"{name}: {value}")
-    report["peers"] = {layers: peers(layers) for layers in LAYERS}
+    report["peers"] = {
+        layers: peers(qdllm.CircuitSpec(layers=layers), BATCH, chosen.peers) for layers in LAYERS
+    }
+    report["circuits"] = circuits(chosen.peers)
     report["populations"] = populations(report["peak_gflops"])
     report["training"] = training()
     report["memory_bytes"] = memory()
@@ -49,12 +67,18 @@ def main() -> None:
         file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def peers(layers: int) -> dict[str, dict[str, float]]:
+def peers(
+    spec: qdllm.CircuitSpec,
+    batch: int,
+    among: Sequence[str],
+    title: str = "",
+    rounds: int = ROUNDS,
+) -> dict[str, dict[str, float]]:
     """Forward and gradient of one batch, for everyone who is installed and agrees."""
-    problem = random_problem(qdllm.CircuitSpec(layers=layers))
+    problem = random_problem(spec, batch)
     oracle = reference(problem)
     calls, errors = {}, {}
-    for peer in (*PEERS, ENGINE):
+    for peer in (*(peer for peer in PEERS if peer.name.startswith(tuple(among))), ENGINE):
         if peer.version() is None:
             console.print(f"{peer.name}: {peer.package} is not installed, skipped")
             continue
@@ -66,8 +90,9 @@ def peers(layers: int) -> dict[str, dict[str, float]]:
                 f"more than {AGREEMENT:.0e}: its adapter computes something else"
             )
         calls[peer.name] = call
-    timings = alternate(calls)
-    table = Table(title=f"forward + gradient, batch {BATCH}, {layers} layers, one core")
+    timings = alternate(calls, rounds)
+    title = f"forward + gradient, {title}batch {batch}, {spec.layers} layers, one core"
+    table = Table(title=title)
     for heading in ("", "median ms", "fastest", "slowest", "× engine", "error"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, timing in timings.items():
@@ -77,10 +102,26 @@ def peers(layers: int) -> dict[str, dict[str, float]]:
     return {name: timing._asdict() | {"error": errors[name]} for name, timing in timings.items()}
 
 
-def random_problem(spec: qdllm.CircuitSpec) -> Problem:
+def circuits(among: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The same for every encoding, ansatz and set of observables."""
+    results = {}
+    for name, settings in CIRCUITS.items():
+        for layers in LAYERS:
+            for batch in BATCHES:
+                spec = qdllm.CircuitSpec.parse(settings | {"layers": layers})
+                found = peers(spec, batch, among, f"{name}, ", FEW)
+                results[f"{name}, batch {batch}, {layers} layers"] = found
+    return results
+
+
+def random_problem(spec: qdllm.CircuitSpec, batch: int) -> Problem:
     """Angles in (−π, π), rounded to single precision so that all see the same numbers."""
     generator = np.random.default_rng(0)
-    shapes = ((BATCH, spec.qubits), (qdllm.weight_count(spec),), (BATCH, spec.qubits))
+    shapes = (
+        (batch, angle_count(spec)),
+        (qdllm.weight_count(spec),),
+        (batch, observable_count(spec)),
+    )
     draws = (generator.uniform(-np.pi, np.pi, shape) for shape in shapes)
     return Problem(spec, *(draw.astype(np.float32).astype(np.float64) for draw in draws))
 
@@ -110,14 +151,22 @@ def shown(timing: Timing) -> list[str]:
 
 def populations(peak_gflops: float) -> dict[str, dict[str, float]]:
     """The engine for one and for five students, with the share of the arithmetic limit."""
-    cases = [(s, n, layers) for layers in LAYERS for s, n in ((1, 8), (5, 8), (1, 64), (5, 64))]
-    labels = {f"{s} × {n}, {layers} layers": (s, n, layers) for s, n, layers in cases}
-    timings = alternate(
-        {
-            label: population_call(qdllm.CircuitSpec(layers=layers), s, n)
-            for label, (s, n, layers) in labels.items()
-        }
-    )
+    sizes = ((1, 8), (5, 8), (1, 64), (5, 64))
+    cases = {
+        f"{s} × {n}, {layers} layers": (qdllm.CircuitSpec(layers=layers), s, n)
+        for layers in LAYERS
+        for s, n in sizes
+    }
+    cases |= {
+        f"5 × 64, {layers} layers, {name}": (
+            qdllm.CircuitSpec.parse(settings | {"layers": layers}),
+            5,
+            64,
+        )
+        for layers in LAYERS
+        for name, settings in CIRCUITS.items()
+    }
+    timings = alternate({label: population_call(*case) for label, case in cases.items()})
     table = Table(
         title=f"students × batch; this core multiplies and adds {peak_gflops:.0f} GFLOP/s"
     )
@@ -125,9 +174,9 @@ def populations(peak_gflops: float) -> dict[str, dict[str, float]]:
         table.add_column(heading, justify="right" if heading else "left")
     results = {}
     for label, timing in timings.items():
-        s, n, layers = labels[label]
+        spec, s, n = cases[label]
         rate = s * n / timing.median
-        share = rate * flop(qdllm.CircuitSpec(layers=layers)) / (peak_gflops * 1e9)
+        share = rate * flop(spec) / (peak_gflops * 1e9)
         table.add_row(label, *shown(timing), f"{rate:,.0f}", f"{share:.0%}")
         results[label] = timing._asdict() | {"examples_per_second": rate, "share_of_limit": share}
     console.print(table)
@@ -172,7 +221,7 @@ def memory() -> dict[str, dict[str, int]]:
     results = {}
     for students in (1, 5):
         circuit = qdllm.CircuitSpec(layers=11)
-        angles = torch.zeros(students, BATCH, circuit.qubits)
+        angles = torch.zeros(students, BATCH, angle_count(circuit))
         weights = torch.zeros(students, qdllm.weight_count(circuit))
         _, saved, _ = cpu.forward(program_of(circuit), angles, weights, keep=True)
         held = sum(array.nbytes for array in saved)

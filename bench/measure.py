@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numba import njit
 
-from qdllm.circuits.gates import gates
+from qdllm.circuits.circuit import gates, observables
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.fusion import compile_gates
 from qdllm.engine.simd import WIDTH, splat, total
-from qdllm.specs import CircuitSpec
 
 ROUNDS = 9
 ROUND_SECONDS = 0.1
@@ -37,7 +37,7 @@ def pin() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def alternate(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Timing]:
+def alternate(calls: Mapping[str, Callable[[], Any]], count: int = ROUNDS) -> dict[str, Timing]:
     """Time every call in every round, so that whatever slows the machine slows all of them.
 
     Process CPU time: on one pinned core it is the wall time of an otherwise idle machine.
@@ -45,7 +45,7 @@ def alternate(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Timing]:
     repeats = {}
     for name, call in calls.items():
         repeats[name] = max(1, round(ROUND_SECONDS / _seconds(call, 3)))
-    rounds = [{name: _seconds(calls[name], repeats[name]) for name in calls} for _ in range(ROUNDS)]
+    rounds = [{name: _seconds(calls[name], repeats[name]) for name in calls} for _ in range(count)]
     samples = {name: [seconds[name] for seconds in rounds] for name in calls}
     return {
         name: Timing(statistics.median(values), min(values), max(values))
@@ -81,13 +81,27 @@ def peak_flops() -> float:
 def flop(spec: CircuitSpec) -> int:
     """Arithmetic that the fused algorithm needs for one example, forward and back.
 
-    Per amplitude and step: 4 for each rotated qubit (one multiply-add on re and im) and 6 for the
-    phase on the way there; on the way back the same for ψ and λ, 4 for each qubit's derivative,
-    and 4 for the phases'. Encoding and readout, a few per cent, are left out.
+    Per amplitude and step: 4 for each qubit rotated by weights (one multiply-add on re and im), 6
+    for each by input angles (two multiplications and an addition), and 6 for the phase on the way
+    there, once more where input angles have part in it; on the way back the same for ψ and λ, 4 for
+    each qubit's derivative, and 4 for the phases'. Encoding and ⟨Z⟩ of each qubit, a few per cent,
+    are left out; of other observables, Q additions for the transform and 3 for each kind of product
+    are counted, both ways.
     """
-    program = compile_gates(gates(spec), spec.qubits)
-    rotated = [len({qubit for qubit, _ in step.rotations}) for step in program.steps]
-    return 2**spec.qubits * sum((4 * r + 6) + 2 * (4 * r + 6) + 4 * r + 4 for r in rotated)
+    program = compile_gates(gates(spec), spec.qubits, observables(spec))
+    count = 0
+    for step in program.steps:
+        r, s = (
+            len({qubit for qubit, angle in step.rotations if (angle.angle is None) == shared})
+            for shared in (True, False)
+        )
+        phases = 6 * (1 + any(angle.angle is not None for _, angle in step.phases))
+        there = 4 * r + 6 * s + phases
+        count += there + 2 * there + 4 * (r + s) + 4 * (phases // 6)
+    if program.readout is None:
+        products = {(one.flip, one.power % 2) for one in program.observables}
+        count += 2 * (spec.qubits + 3) * len(products)
+    return 2**spec.qubits * count
 
 
 def machine() -> dict[str, Any]:

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from bench.measure import Timing, alternate, machine, pin
 from qdllm import saved
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.families.quantum import FAMILY, StudentSpec
 from qdllm.predictor import Predictor
-from qdllm.specs import CircuitSpec, EncoderSpec, TaskSpec
+from qdllm.specs import EncoderSpec, TaskSpec
 from qdllm.texts import data
 
 TEXTS = 64

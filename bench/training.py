@@ -7,6 +7,7 @@ import torch
 
 import qdllm
 from bench.measure import alternate
+from qdllm.circuits.circuit import angle_count, observable_count
 from qdllm.fit import Examples, Row, fit
 from qdllm.specs import FitSpec, LossSpec
 from qdllm.student import Student, circuit_core
@@ -75,9 +76,9 @@ def population_call(
     angles, weights, factors = (
         torch.randn(students, *shape, generator=generator).to(device)
         for shape in (
-            (batch, circuit.qubits),
+            (batch, angle_count(circuit)),
             (qdllm.weight_count(circuit),),
-            (batch, circuit.qubits),
+            (batch, observable_count(circuit)),
         )
     )
     angles.requires_grad_()

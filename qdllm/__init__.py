@@ -7,21 +7,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qdllm.circuits.gates import gates, weight_count, weight_names
+    from qdllm.circuits.circuit import gates, weight_count, weight_names
+    from qdllm.circuits.spec import CircuitSpec
     from qdllm.engine.statevector import expectations
     from qdllm.families.quantum import StudentSpec
-    from qdllm.specs import CircuitSpec, fingerprint
+    from qdllm.specs import fingerprint
     from qdllm.student import Student
 
 _HOME = {
-    "CircuitSpec": "qdllm.specs",
+    "CircuitSpec": "qdllm.circuits.spec",
     "Student": "qdllm.student",
     "StudentSpec": "qdllm.families.quantum",
     "expectations": "qdllm.engine.statevector",
     "fingerprint": "qdllm.specs",
-    "gates": "qdllm.circuits.gates",
-    "weight_count": "qdllm.circuits.gates",
-    "weight_names": "qdllm.circuits.gates",
+    "gates": "qdllm.circuits.circuit",
+    "weight_count": "qdllm.circuits.circuit",
+    "weight_names": "qdllm.circuits.circuit",
 }
 
 __all__ = [

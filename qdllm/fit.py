@@ -178,13 +178,13 @@ def gradients(
     The linear layers' gradients are written out: on batches of eight, autograd's bookkeeping costs
     more than their arithmetic. The core's own are autograd's.
     """
-    angles_SNQ = student.encode(features_SNH).requires_grad_()
+    angles_SNA = student.encode(features_SNH).requires_grad_()
     with torch.enable_grad():
-        expectations_SNQ = student.core.run(angles_SNQ, student.weights)
-    loss_S, logits = loss(student.classify(expectations_SNQ))
+        expectations_SNM = student.core.run(angles_SNA, student.weights)
+    loss_S, logits = loss(student.classify(expectations_SNM))
     angles, weights = torch.autograd.grad(
-        expectations_SNQ,
-        (angles_SNQ, student.weights),
+        expectations_SNM,
+        (angles_SNA, student.weights),
         product(logits, student.head),
         materialize_grads=True,
     )
@@ -192,7 +192,7 @@ def gradients(
         product(angles.transpose(1, 2), features_SNH),
         angles.sum(1),
         weights,
-        product(logits.transpose(1, 2), expectations_SNQ),
+        product(logits.transpose(1, 2), expectations_SNM),
         logits.sum(1),
     )
     return loss_S, torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)

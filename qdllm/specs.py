@@ -39,6 +39,8 @@ Layer = Annotated[int, Field(ge=-1000, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=3e38)]
 """Of learning: what float32 holds. Which rates diverge shows only in training."""
+HASHED = "hashed"
+"""What serialisers of specs are told as context where a fingerprint is made."""
 
 
 def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -219,14 +221,6 @@ class TeacherSpec(Spec):
         return offload
 
 
-class CircuitSpec(Spec):
-    """The student's circuit: RX angle encoding, then `layers` repetitions of the ansatz."""
-
-    ansatz: Literal["published", "textbook"] = "published"
-    qubits: int = Field(11, ge=2, le=20)
-    layers: int = Field(2, ge=1, le=1000)
-
-
 class LossSpec(Spec):
     """(1 − α)·CE + α·(T²·KL + JS), equation 14, or the form that the published program computes."""
 
@@ -293,7 +287,7 @@ def fingerprint(spec: Spec, **depends_on: str) -> str:
     payload = {
         "kind": type(spec).__name__,
         "schema": SCHEMA,
-        "spec": spec.model_dump(mode="json", exclude=set(spec.unhashed)),
+        "spec": spec.model_dump(mode="json", exclude=set(spec.unhashed), context=HASHED),
         "from": depends_on,
     }
     return hashlib.sha256(canonical(payload).encode()).hexdigest()[:16]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from qdllm.circuits.gates import weight_count
+from qdllm.circuits.circuit import angle_count, observable_count, weight_count
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.statevector import expectations
-from qdllm.specs import CircuitSpec
 
 MINMAX_RANGE = 10.0
 """The published program scales each text's angles to [0, 10]."""
@@ -22,35 +22,36 @@ CHUNK = 512
 class Core:
     """What stands between the two linear layers.
 
-    `run` maps angles_SNQ and weights_SW to outputs_SNQ; the same function of each student's own
-    slices, whatever S is.
+    `run` maps angles_SNA and weights_SW to outputs_SNM; the same function of each student's own
+    slices, whatever S is. `width` is A, and `outputs` is M.
     """
 
     width: int
     weights: int
+    outputs: int
     run: Callable[[Tensor, Tensor], Tensor]
 
 
 def circuit_core(
     spec: CircuitSpec, angles: str, simulate: Callable[..., Tensor] = expectations
 ) -> Core:
-    """The quantum core: angle encoding, ansatz, ⟨Z⟩ of every qubit (equations 5 to 13).
+    """The quantum core: angle encoding, ansatz, expectations (equations 5 to 13).
 
     `angles` is "raw", or "minmax" for the published program's scaling; `simulate` takes
-    (spec, angles_SNQ, weights_SW), so that another simulator can stand in for the engine.
+    (spec, angles_SNA, weights_SW), so that another simulator can stand in for the engine.
     """
 
-    def run(angles_SNQ: Tensor, weights_SW: Tensor) -> Tensor:
+    def run(angles_SNA: Tensor, weights_SW: Tensor) -> Tensor:
         if angles == "minmax":
-            angles_SNQ = minmax(angles_SNQ)
-        return simulate(spec, angles_SNQ, weights_SW)
+            angles_SNA = minmax(angles_SNA)
+        return simulate(spec, angles_SNA, weights_SW)
 
-    return Core(spec.qubits, weight_count(spec), run)
+    return Core(angle_count(spec), weight_count(spec), observable_count(spec), run)
 
 
 def classical_core(width: int) -> Core:
     """A hidden layer with tanh, the classical counterpart of a circuit of the same size."""
-    return Core(width, 0, lambda angles_SNQ, _: torch.tanh(angles_SNQ))
+    return Core(width, 0, width, lambda angles_SNA, _: torch.tanh(angles_SNA))
 
 
 def product(a_SNK: Tensor, b_SKM: Tensor) -> Tensor:
@@ -67,15 +68,15 @@ def product(a_SNK: Tensor, b_SKM: Tensor) -> Tensor:
     return torch.bmm(a_SNK, b_SKM)[:, :rows, :columns]
 
 
-def minmax(angles_SNQ: Tensor) -> Tensor:
+def minmax(angles_SNA: Tensor) -> Tensor:
     """Each text's angles, stretched to [0, 10] by their own minimum and maximum."""
-    low, high = angles_SNQ.aminmax(dim=-1, keepdim=True)
-    return (angles_SNQ - low) / (high - low).clamp(min=1e-12) * MINMAX_RANGE
+    low, high = angles_SNA.aminmax(dim=-1, keepdim=True)
+    return (angles_SNA - low) / (high - low).clamp(min=1e-12) * MINMAX_RANGE
 
 
 def parameter_count(core: Core, features: int, classes: int) -> int:
     """Trainable parameters of one student. The paper's 9,275 at 768 features and two classes."""
-    return (features + 1) * core.width + core.weights + (core.width + 1) * classes
+    return (features + 1) * core.width + core.weights + (core.outputs + 1) * classes
 
 
 class Student(nn.Module):
@@ -102,7 +103,7 @@ class Student(nn.Module):
         self.parameters_SP = rows.to(device=device, dtype=dtype)
         # Linear layers are (out, in), as torch's are: BLAS is up to four times as fast that way.
         shapes = [(core.width, features), (1, core.width), (core.weights,)]
-        shapes += [(classes, core.width), (1, classes)]
+        shapes += [(classes, core.outputs), (1, classes)]
         sizes = [torch.Size(shape).numel() for shape in shapes]
         # Views, so that one optimiser step over `parameters_SP` moves them all.
         leaves = [
@@ -131,18 +132,18 @@ class Student(nn.Module):
         return self.classify(self.expectations(features_SNH))
 
     def expectations(self, features_SNH: Tensor) -> Tensor:
-        """expectations_SNQ, what the core makes of the features; ⟨Z⟩ where it is a circuit."""
+        """expectations_SNM, what the core makes of the features; ⟨Z⟩ where it is a circuit."""
         return self.core.run(self.encode(features_SNH), self.weights)
 
     def encode(self, features_SNH: Tensor) -> Tensor:
-        """angles_SNQ, the first linear layer (equation 4)."""
+        """angles_SNA, the first linear layer (equation 4)."""
         students = self.parameters_SP.shape[0]
         features_SHN = features_SNH.expand(students, -1, -1).transpose(1, 2)
         return product(self.linear, features_SHN).transpose(1, 2) + self.linear_bias
 
-    def classify(self, expectations_SNQ: Tensor) -> Tensor:
+    def classify(self, expectations_SNM: Tensor) -> Tensor:
         """logits_SNC, the last linear layer."""
-        return product(expectations_SNQ, self.head.transpose(1, 2)) + self.head_bias
+        return product(expectations_SNM, self.head.transpose(1, 2)) + self.head_bias
 
     def _draw(self, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -150,12 +151,12 @@ class Student(nn.Module):
         def uniform(size: int, fan_in: int) -> Tensor:
             return (torch.rand(size, generator=generator) * 2 - 1) / fan_in**0.5
 
-        width = self.core.width
+        width, outputs = self.core.width, self.core.outputs
         return torch.cat(
             [
                 uniform((self.features + 1) * width, self.features),
                 torch.randn(self.core.weights, generator=generator) * 0.01,
-                uniform((width + 1) * self.classes, width),
+                uniform((outputs + 1) * self.classes, outputs),
             ]
         )
 

@@ -33,6 +33,7 @@ HOMES = {
     "peft": {"qdllm/teacher.py"},
     "huggingface_hub": {"orchestrator/report/champion.py", "qdllm/models.py"},
     "mindquantum": {"qdllm/mindquantum.py"},
+    "openqasm3": {"qdllm/circuits/openqasm.py"},
     "sklearn": {"qdllm/families/linear.py"},
     "obstore": {"jobs/store/results.py"},
     "optuna": {"orchestrator/tune/sampler.py"},
@@ -52,9 +53,9 @@ HOMES = {
 """Each outside library has one home; serving.py is what MLflow itself runs."""
 WINGS = {
     "qdllm": {
-        "circuits": {"specs"},
+        "circuits": {"errors", "specs"},
         "encoder": {"errors", "models", "specs"},
-        "engine": {"circuits", "errors", "specs"},
+        "engine": {"circuits", "errors"},
         "errors": {"messages"},
         "families": {
             "circuits",
@@ -69,14 +70,14 @@ WINGS = {
         "fit": {"errors", "loss", "metrics", "specs", "student"},
         "loss": {"loss_kernel", "specs"},
         "messages": {"addresses"},
-        "mindquantum": {"circuits", "engine", "errors", "specs"},
+        "mindquantum": {"circuits", "engine", "errors"},
         "models": {"errors", "messages", "outside"},
         "outside": {"errors", "messages"},
         "plugins": {"errors"},
         "predictor": {"encoder", "families", "saved"},
         "saved": {"errors", "families", "messages", "models", "outside", "specs"},
         "specs": {"errors", "messages", "models"},
-        "student": {"circuits", "engine", "specs"},
+        "student": {"circuits", "engine"},
         "teacher": {"encoder", "errors", "models", "specs"},
         "texts": {"errors", "specs"},
     },
@@ -194,7 +195,7 @@ def test_the_science_prints_nothing_and_knows_no_scheduler():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
         printed = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-        assert not printed, f"{path} prints"
+        assert not printed or path.name == "__main__.py", f"{path} prints"
 
 
 def modules_after(code: str) -> set[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from qdllm.circuits import openqasm
 from qdllm.errors import ConfigError, nearest
 from qdllm.families import DEFAULT, families
 from qdllm.messages import shown
@@ -33,6 +34,32 @@ def nested(
                 raise ConfigError(origin(key) + problem)
             inner[name] = list(range(value))
     return result
+
+
+def with_circuits(content: Any, path: str = "") -> Any:
+    """A grid's plain content with the circuits themselves in place of the files that hold them.
+
+    So a sweep can be had again where the files are not. One that cannot be used stays a path: its
+    trials' specs tell what is wrong with it.
+    """
+    if isinstance(content, Mapping):
+        return {key: with_circuits(value, f"{path}.{key}") for key, value in content.items()}
+    if isinstance(content, list):
+        return [with_circuits(value, path) for value in content]
+    if path.endswith((".circuit.file", ".circuit.ansatz")) and str(content).endswith(".qasm"):
+        try:
+            return openqasm.read(content)
+        except ConfigError:
+            return content
+    return content
+
+
+def shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a person reads them: a circuit of one's own by its file's name and a digest."""
+    return {
+        key: openqasm.label(value) if isinstance(value, str) and openqasm.is_text(value) else value
+        for key, value in settings.items()
+    }
 
 
 def searchable() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from scipy.special import nctdtrinc, stdtrit
 
 from jobs.store import Record
+from orchestrator.grid.settings import shown
 from orchestrator.plan.graph import Trial
 from qdllm.intervals import Interval, interval
 from qdllm.specs import flat
@@ -118,12 +119,17 @@ def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     Of one that some trials' families do not have, the others' values count; those trials are
     without it, and told apart by their family.
     """
-    settings = {trial.fingerprint: flat(trial.spec.model_dump(mode="json")) for trial in trials}
+    settings = {trial.fingerprint: _settings(trial) for trial in trials}
     varied = [key for key, values in _seen(settings.values()).items() if len(values) > 1]
     return {
         name: {key: values[key] for key in varied if key in values}
         for name, values in settings.items()
     }
+
+
+def _settings(trial: Trial) -> dict[str, Any]:
+    """A trial's settings by dotted path, as a person reads them."""
+    return shown(flat(trial.spec.model_dump(mode="json")))
 
 
 def keys(settings: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -133,7 +139,7 @@ def keys(settings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def common(trials: Sequence[Trial]) -> dict[str, str]:
     """The settings that all trials share whose families have them, by dotted path."""
-    seen = _seen(flat(trial.spec.model_dump(mode="json")) for trial in trials)
+    seen = _seen(map(_settings, trials))
     return {
         key: str(value)
         for key, values in seen.items()

@@ -20,6 +20,7 @@ from orchestrator.report.figures.canvas import FAINT, INK, MUTED, NIGHT, PAPER, 
 from orchestrator.report.findings import Findings
 from orchestrator.report.rendering import environment
 from qdllm import families
+from qdllm.circuits import circuit as circuits
 from qdllm.families.quantum import StudentSpec
 
 COLOURS = {"ink": INK, "muted": MUTED, "faint": FAINT, "paper": PAPER, "accent": SERIES[0]}
@@ -106,8 +107,7 @@ def _key(found: Findings) -> list[tuple[str, str, str]]:
     spec = found.champion.trial.spec
     told = families.of(spec).label
     if isinstance(spec, StudentSpec):
-        layers = spec.circuit.layers
-        told = f"{spec.circuit.qubits} qubits, {layers} layer{'s' * (layers > 1)}"
+        told = circuits.told(spec.circuit)
     rows.append(("its parameters", f"{found.champion.parameters:,}", told))
     if found.teacher:
         accuracy = kinds.kind(found.teacher.kind).metrics(found.teacher)

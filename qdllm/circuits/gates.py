@@ -1,110 +1,174 @@
-"""The student's circuit as data: one list of gates that every simulator and exporter reads.
+"""The gate table: every gate that a circuit may hold, and how each simulator writes it.
 
 Angles are in radians and gates follow the usual convention, RX(θ) = exp(−iθX/2) and so on. Qubit q
-is bit q of a basis state's index, so qubit 0 is the least significant bit.
+is bit q of a basis state's index, so qubit 0 is the least significant bit. What a gate does to the
+phase that all amplitudes share is left open: no expectation shows it.
 """
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import pi
 from typing import NamedTuple
 
-from qdllm.specs import CircuitSpec
+
+class Angle(NamedTuple):
+    """`offset`, or `factor` times a weight or an input angle plus `offset`."""
+
+    weight: int | None = None
+    """The number of the weight, as `Circuit.weights` has them."""
+    angle: int | None = None
+    """The number of the input angle."""
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def times(self, number: float) -> "Angle":
+        """A multiple of the angle."""
+        return self._replace(factor=self.factor * number, offset=self.offset * number)
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is `offset` alone."""
+        return self.weight is None and self.angle is None
+
+
+def weight(number: int) -> Angle:
+    """That weight as it is."""
+    return Angle(weight=number)
+
+
+def angle(number: int) -> Angle:
+    """That input angle as it is."""
+    return Angle(angle=number)
+
+
+def constant(radians: float) -> Angle:
+    """The same for all students and examples."""
+    return Angle(offset=radians)
 
 
 class Gate(NamedTuple):
-    """One gate. A rotation turns by `angles[angle]`, an input, or by `weights[weight]`."""
-
-    name: str
-    """rx, ry, rz, rzz or cx."""
-    qubits: tuple[int, ...]
-    """The target, or for rzz the pair, or for cx the control and the target."""
-    angle: int | None = None
-    weight: int | None = None
-
-
-class Slot(NamedTuple):
-    """One gate of an ansatz layer, before its weight has a number."""
+    """One gate of a circuit: what the table calls it, where it acts, and by which angles."""
 
     name: str
     qubits: tuple[int, ...]
-    weight: str = ""
-    """The kind of weight that it turns by, `j` being its number within the layer."""
-    j: int = 0
+    """In the table's order: controls first."""
+    angles: tuple[Angle, ...] = ()
 
 
-TRIPLE = ("alpha", "beta", "gamma")
+class Kind(NamedTuple):
+    """A gate of the table."""
+
+    qubits: int
+    angles: int
+    steps: Callable[..., Sequence[Gate]]
+    """The same in `PRIMITIVES`, on the gate's own qubits 0 and 1; called with its angles."""
+    mindquantum: str
+    """Its class, or one of its gates, in mindquantum.core.gates."""
+    controls: int = 0
+    """How many of the qubits are controls of that MindQuantum gate."""
+    openqasm: str = ""
+    """What OpenQASM 3 calls it, if not what the table does."""
+    definition: str = ""
+    """In OpenQASM 3, for a gate that its standard library lacks."""
 
 
-def published(n: int) -> Iterator[Slot]:
-    """One layer as the authors' program builds it: 72 weights on 11 qubits.
-
-    The last qubit gets no RY, RZZ(δ_j) acts on (j + 1, j + 2) before either has its RY, and the
-    last qubit is never the target of a CNOT.
-    """
-    for j in range(n - 1):
-        yield from (Slot("ry", (j,), f"ry_{k}", j) for k in TRIPLE)
-        if j != n - 2:
-            yield Slot("rzz", (j + 1, j + 2), "rzz_delta", j)
-    for j in range(n):
-        yield from (Slot("rz", (j,), f"rz_{k}", j) for k in TRIPLE)
-    yield Slot("cx", (n - 1, 0))
-    for k in range(1, n - 2):
-        yield Slot("cx", (k, k + 1))
-        yield Slot("cx", (k, k - 1))
+PRIMITIVES = ("x", "cx", "ry", "rz", "rzz")
+"""What the engine's steps are made of: permutations, rotations that are real, and phases."""
 
 
-def textbook(n: int) -> Iterator[Slot]:
-    """One layer as the paper's text and Fig. 2b describe it (equations 7 to 13).
-
-    RY three times on every qubit, RZZ on every adjacent pair, RZ three times on every qubit, then
-    CNOTs. The text entangles adjacent qubits and names no pair that would close a ring, so both
-    the RZZ and the CNOTs run along the chain j → j + 1.
-    """
-    for j in range(n):
-        yield from (Slot("ry", (j,), f"ry_{k}", j) for k in TRIPLE)
-    for j in range(n - 1):
-        yield Slot("rzz", (j, j + 1), "rzz_delta", j)
-    for j in range(n):
-        yield from (Slot("rz", (j,), f"rz_{k}", j) for k in TRIPLE)
-    for j in range(n - 1):
-        yield Slot("cx", (j, j + 1))
+def _x(q: int) -> Gate:
+    return Gate("x", (q,))
 
 
-ANSATZE = {"published": published, "textbook": textbook}
+def _cx(control: int, target: int) -> Gate:
+    return Gate("cx", (control, target))
 
 
-@lru_cache
-def weight_names(spec: CircuitSpec) -> tuple[str, ...]:
-    """Names of the circuit's weights in order, such as `layer0.ry_alpha.3`.
+def _turn(name: str) -> Callable[..., Gate]:
+    def gate(*args: int | float | Angle) -> Gate:
+        *qubits, by = args
+        angle = by if isinstance(by, Angle) else constant(by)
+        return Gate(name, tuple(int(q) for q in qubits if not isinstance(q, Angle)), (angle,))
 
-    Layer by layer: for each j its three RY weights and, where there is one, its RZZ weight; then
-    for each j its three RZ weights. For `published` that is the order of the authors' program.
-    """
-    used = {slot[2:] for slot in ANSATZE[spec.ansatz](spec.qubits) if slot.weight}
-    kinds = [f"ry_{k}" for k in TRIPLE] + ["rzz_delta"] + [f"rz_{k}" for k in TRIPLE]
-
-    def place(slot: tuple[str, int]) -> tuple[bool, int, int]:
-        weight, j = slot
-        return weight.startswith("rz_"), j, kinds.index(weight)
-
-    ordered = sorted(used, key=place)
-    return tuple(
-        f"layer{layer}.{weight}.{j}" for layer in range(spec.layers) for weight, j in ordered
-    )
+    return gate
 
 
-def weight_count(spec: CircuitSpec) -> int:
-    """How many weights the circuit has: 792 for `published` on 11 qubits with 11 layers."""
-    return len(weight_names(spec))
+_ry, _rz, _rzz = _turn("ry"), _turn("rz"), _turn("rzz")
 
 
-@lru_cache
-def gates(spec: CircuitSpec) -> tuple[Gate, ...]:
-    """The whole circuit in time order: RX(angle q) on each qubit q of |0…0⟩, then every layer."""
-    number = {name: w for w, name in enumerate(weight_names(spec))}
-    circuit = [Gate("rx", (q,), angle=q) for q in range(spec.qubits)]
-    for layer in range(spec.layers):
-        for slot in ANSATZE[spec.ansatz](spec.qubits):
-            weight = number[f"layer{layer}.{slot.weight}.{slot.j}"] if slot.weight else None
-            circuit.append(Gate(slot.name, slot.qubits, weight=weight))
-    return tuple(circuit)
+def _rx(q: int, a: Angle) -> list[Gate]:
+    return [_rz(q, pi / 2), _ry(q, a), _rz(q, -pi / 2)]
+
+
+def _cz() -> list[Gate]:
+    return [_rz(0, pi / 2), _rz(1, pi / 2), _rzz(0, 1, -pi / 2)]
+
+
+def _cry(a: Angle) -> list[Gate]:
+    return [_ry(1, a.times(0.5)), _cx(0, 1), _ry(1, a.times(-0.5)), _cx(0, 1)]
+
+
+def _phase(radians: float) -> Callable[[], list[Gate]]:
+    return lambda: [_rz(0, radians)]
+
+
+GATES: Mapping[str, Kind] = {
+    "h": Kind(1, 0, lambda: [_rz(0, pi), _ry(0, pi / 2)], "H"),
+    "x": Kind(1, 0, lambda: [_x(0)], "X"),
+    "y": Kind(1, 0, lambda: [_rz(0, pi), _x(0)], "Y"),
+    "z": Kind(1, 0, _phase(pi), "Z"),
+    "s": Kind(1, 0, _phase(pi / 2), "S"),
+    "sdg": Kind(1, 0, _phase(-pi / 2), "S.hermitian"),
+    "t": Kind(1, 0, _phase(pi / 4), "T"),
+    "tdg": Kind(1, 0, _phase(-pi / 4), "T.hermitian"),
+    "sx": Kind(1, 0, lambda: _rx(0, constant(pi / 2)), "SX"),
+    "rx": Kind(1, 1, lambda a: _rx(0, a), "RX"),
+    "ry": Kind(1, 1, lambda a: [_ry(0, a)], "RY"),
+    "rz": Kind(1, 1, lambda a: [_rz(0, a)], "RZ"),
+    "p": Kind(1, 1, lambda a: [_rz(0, a)], "PhaseShift"),
+    "u": Kind(1, 3, lambda a, b, c: [_rz(0, c), _ry(0, a), _rz(0, b)], "U3", openqasm="U"),
+    "cx": Kind(2, 0, lambda: [_cx(0, 1)], "X", 1),
+    "cy": Kind(2, 0, lambda: [_rz(1, -pi / 2), _cx(0, 1), _rz(1, pi / 2)], "Y", 1),
+    "cz": Kind(2, 0, _cz, "Z", 1),
+    "swap": Kind(2, 0, lambda: [_cx(0, 1), _cx(1, 0), _cx(0, 1)], "SWAP"),
+    # H is Z in a basis turned by π/4 about Y.
+    "ch": Kind(2, 0, lambda: [_ry(1, -pi / 4), *_cz(), _ry(1, pi / 4)], "H", 1),
+    "crx": Kind(2, 1, lambda a: [_rz(1, pi / 2), *_cry(a), _rz(1, -pi / 2)], "RX", 1),
+    "cry": Kind(2, 1, _cry, "RY", 1),
+    "crz": Kind(2, 1, lambda a: [_rz(1, a.times(0.5)), _rzz(0, 1, a.times(-0.5))], "RZ", 1),
+    "cp": Kind(
+        2,
+        1,
+        lambda a: [_rz(0, a.times(0.5)), _rz(1, a.times(0.5)), _rzz(0, 1, a.times(-0.5))],
+        "PhaseShift",
+        1,
+    ),
+    # CX turns X on the first qubit into XX, and Y into YX, which S on the second makes YY.
+    "rxx": Kind(
+        2,
+        1,
+        lambda a: [_cx(0, 1), *_rx(0, a), _cx(0, 1)],
+        "Rxx",
+        definition="gate rxx(a) p, q { cx p, q; rx(a) p; cx p, q; }",
+    ),
+    "ryy": Kind(
+        2,
+        1,
+        lambda a: [_rz(1, -pi / 2), _cx(0, 1), _ry(0, a), _cx(0, 1), _rz(1, pi / 2)],
+        "Ryy",
+        definition="gate ryy(a) p, q { sdg q; cx p, q; ry(a) p; cx p, q; s q; }",
+    ),
+    "rzz": Kind(
+        2,
+        1,
+        lambda a: [_rzz(0, 1, a)],
+        "Rzz",
+        definition="gate rzz(a) p, q { cx p, q; rz(a) q; cx p, q; }",
+    ),
+}
+"""By name. A later gate is one more line here."""
+
+
+def steps(gate: Gate) -> Iterator[Gate]:
+    """The same gate in `PRIMITIVES`, in time order."""
+    for step in GATES[gate.name].steps(*gate.angles):
+        yield step._replace(qubits=tuple(gate.qubits[q] for q in step.qubits))

@@ -65,6 +65,38 @@ def rotate(typing_context: Any, rows: Any, turns: Any) -> Any:
 
 
 @intrinsic
+def turn(typing_context: Any, rows: Any, cosines: Any, sines: Any) -> Any:
+    """Apply c + s·J to bit k of the rows' position, c and s being the k-th of both, by lane."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, cosines, sines = (cgutils.unpack_tuple(builder, arg) for arg in args)
+        for k, (c, s) in enumerate(zip(cosines, sines, strict=True)):
+            for low, high in _pairs(k, len(values)):
+                a, b = values[low], values[high]
+                down, up = (builder.fmul(s, value, **FUSED) for value in (b, a))
+                values[low] = builder.fsub(builder.fmul(c, a, **FUSED), down, **FUSED)
+                values[high] = builder.fadd(builder.fmul(c, b, **FUSED), up, **FUSED)
+        return context.make_tuple(builder, rows, values)
+
+    return rows(rows, cosines, sines), codegen
+
+
+@intrinsic
+def sums_and_differences(typing_context: Any, rows: Any) -> Any:
+    """a + b and a − b in place of a and b, for every bit of the rows' position."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[0])
+        for k in range(len(values).bit_length() - 1):
+            for low, high in _pairs(k, len(values)):
+                a, b = values[low], values[high]
+                values[low], values[high] = builder.fadd(a, b), builder.fsub(a, b)
+        return context.make_tuple(builder, rows, values)
+
+    return rows(rows), codegen
+
+
+@intrinsic
 def add_slopes(typing_context: Any, sums: Any, adjoint: Any, state: Any) -> Any:
     """Add adjoint · J state, lane by lane, to the k-th of `sums` for each bit k of the position."""
 

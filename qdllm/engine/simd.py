@@ -107,6 +107,17 @@ def halves(typing_context: Any, low: Any, high: Any) -> Any:
 
 
 @intrinsic
+def swapped(typing_context: Any, row: Any) -> Any:
+    """A row with its halves exchanged."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        half = WIDTH // 2
+        return shuffle(builder, args[0], args[0], [*range(half, WIDTH), *range(half)])
+
+    return row(row), codegen
+
+
+@intrinsic
 def total(typing_context: Any, row: Any) -> Any:
     """Sum of the lanes, pairwise, always in the same order."""
 

@@ -28,35 +28,56 @@ LLVM fuse a multiplication with an addition; it reorders nothing. Division by ze
 """
 
 
-class Plan(NamedTuple):
-    """A `fusion.Program` in arrays, all of them int64, for compiled code; `cpu.plan_of` makes it.
+MAP, FLIP, TOP, PHASES, ROTATIONS, INPUT_PHASES, INPUT_ROTATIONS = range(7)
+"""Columns of `Plan.steps`. The last four say where a step's own begin; the row after it, where they
+end: its phases and rotations in `terms`, those by input angles in `rows`."""
+NONE = -1
+"""In place of a number: there is none."""
 
-    It depends on the circuit alone, so all students share it. Step k owns the phases from
-    phase_start[k] up to phase_start[k + 1], and its rotations likewise.
+
+class Plan(NamedTuple):
+    """A `fusion.Program` in arrays for compiled code; `cpu.plan_of` makes it.
+
+    It depends on the circuit alone, so all students share it. Few arrays, since each costs a third
+    of a microsecond a call.
     """
 
     maps: Array
-    """(different permutations, 2^Q): entry y of a row is the index that amplitude y is taken from.
-    Each row is linear: map[x ^ y] = map[x] ^ map[y]."""
-    step_map: Array
-    """(K,): each step's row of `maps`."""
-    readout_map: int
-    """The row of `maps` for the end: entry y is the index of the amplitude that ⟨Z⟩ counts as y."""
-    top: Array
-    """(K,): one more than the highest qubit that the step rotates, or 1 if it rotates none."""
-    phase_start: Array
-    """(K + 1,)"""
-    phase_mask: Array
-    """A phase multiplies amplitude y, once it is permuted, by exp(−iθ/2) where mask & y has an even
-    number of bits, else by exp(iθ/2): RZ with one bit, RZZ with two; CNOTs can make any mask."""
-    phase_weight: Array
-    """Which weight is that θ; `fusion.QUARTER_TURN` stands for the constant −π/2."""
-    rotation_start: Array
-    """(K + 1,)"""
-    rotation_qubit: Array
-    """The qubit that each RY turns. Where several turn one, their angles add up."""
-    rotation_weight: Array
-    """Which weight is its angle."""
+    """(different permutations, 2^Q) int64: entry y of a row is the index that amplitude y is taken
+    from. Those of steps are linear: map[x ^ y] = map[x] ^ map[y]."""
+    steps: Array
+    """(K + 1, 7) int64. MAP: a row of `maps`. FLIP: the flip that comes before it, as of a
+    `fusion.Step`. TOP: one more than the highest qubit that weights rotate, or 1 if they rotate
+    none."""
+    terms: Array
+    """(T, 2) int64: of an angle, where it acts and which weight or input it is, or NONE. First come
+    the `inputs` different angles that examples have, and constant ones beside them. Then, where it
+    acts is the qubit that an RY turns (where several turn one, their angles add up), or the mask of
+    a phase. That multiplies amplitude y, once it is permuted, by exp(−iθ/2) where mask & y has an
+    even number of bits, else by exp(iθ/2): RZ with one bit, RZZ with two; CNOTs can make any."""
+    scales: Array
+    """(T, 2) float64: what the weight or input is multiplied by, and what is added."""
+    inputs: int
+    rows: Array
+    """(…, Q + 1) int64: the input angle for each of Q places, or NONE. Row 0 has what each qubit is
+    turned by at the start. One for rotations has what each qubit is turned by, in the end of its
+    step. One for phases has those of Q independent masks, before its step; `maps` has at its last
+    entry where the index is whose parities with these masks are the bits of y."""
+    readout: int
+    """The row of `maps` for the end: entry y is the index of the amplitude that ⟨Z⟩ counts as y.
+    NONE where the observables are not Z of every qubit."""
+    observables: Array
+    """(M, 4) int64: flip, z and power of a `fusion.Observable`, and which it is; those of one flip
+    and one parity of the power side by side."""
+
+
+@njit(**COMPILE)
+def angle_of(plan: Plan, term: int, values: Array) -> float:
+    """The angle of a term, `values` being weights or an example's input angles; float64."""
+    source, offset = plan.terms[term, 1], plan.scales[term, 1]
+    if source == NONE:
+        return offset
+    return plan.scales[term, 0] * np.float64(values[source]) + offset
 
 
 @njit(**COMPILE)
@@ -154,14 +175,15 @@ def prepare(
         new = Π_q (1 + tangents[q] J_q) of (phases[0, x] + i phases[1, x]) · old[source(x ^ flip)].
 
     `weights`: (W,). `tangents`: (Q,), tan r_q, 0 for a qubit that is not turned. `flip`: the qubits
-    with an odd n_q. `phases`: (2, 2^Q), Π_q cos r_q times the cosine and the sine of the sum of the
-    step's phases at x ^ flip, with one more Z for each flip: J is i X exp(−iπZ/2). All three arrays
-    have the student's precision. `scratch`: (2^Q,) float64, overwritten.
+    with an odd n_q; the step's own flip comes on top. `phases`: (2, 2^Q), Π_q cos r_q times the
+    cosine and the sine of the sum of the step's phases at x ^ flip, with one more Z for each flip:
+    J is i X exp(−iπZ/2). All three arrays have the student's precision. `scratch`: (2^Q,) float64,
+    overwritten.
     """
     qubits = len(tangents)
     turns = np.zeros(qubits)
-    for r in range(plan.rotation_start[k], plan.rotation_start[k + 1]):
-        turns[plan.rotation_qubit[r]] += half_angle(weights[plan.rotation_weight[r]])
+    for r in range(plan.steps[k, ROTATIONS], plan.steps[k + 1, ROTATIONS]):
+        turns[plan.terms[r, 0]] += half_angle(angle_of(plan, r, weights))
     flip, scale = 0, 1.0
     for q in range(qubits):
         quarters = np.rint(turns[q] * (2 / math.pi))
@@ -171,9 +193,8 @@ def prepare(
         tangents[q] = math.tan(rest)
         scale *= math.cos(rest)
     scratch[:] = 0
-    for p in range(plan.phase_start[k], plan.phase_start[k + 1]):
-        mask, weight = plan.phase_mask[p], plan.phase_weight[p]
-        half = half_angle(weights[weight]) if weight >= 0 else -math.pi / 4
+    for p in range(plan.steps[k, PHASES], plan.steps[k + 1, PHASES]):
+        mask, half = plan.terms[p, 0], half_angle(angle_of(plan, p, weights))
         scratch[mask] += half if odd_parity(mask & flip) else -half
     for q in range(qubits):
         if flip >> q & 1:
@@ -201,13 +222,15 @@ def weight_gradients(
     where mask & (x ^ flip) has an even number of bits: one entry of the overlaps' transform. What
     `step_backward` leaves out of them is Π cos² r_q, and cos² r = 1 / (1 + tan² r).
     """
-    for r in range(plan.rotation_start[k], plan.rotation_start[k + 1]):
-        grads[plan.rotation_weight[r]] += slopes[plan.rotation_qubit[r]]
+    for r in range(plan.steps[k, ROTATIONS], plan.steps[k + 1, ROTATIONS]):
+        if plan.terms[r, 1] != NONE:
+            grads[plan.terms[r, 1]] += plan.scales[r, 0] * slopes[plan.terms[r, 0]]
     norm = 1.0
     for t in tangents:
         norm /= 1 + np.float64(t) ** 2
     walsh(overlaps)
-    for p in range(plan.phase_start[k], plan.phase_start[k + 1]):
-        mask, weight = plan.phase_mask[p], plan.phase_weight[p]
-        if weight >= 0:
-            grads[weight] += (-norm if odd_parity(mask & flip) else norm) * overlaps[mask]
+    for p in range(plan.steps[k, PHASES], plan.steps[k + 1, PHASES]):
+        mask, weight = plan.terms[p]
+        if weight != NONE:
+            sign = -norm if odd_parity(mask & flip) else norm
+            grads[weight] += plan.scales[p, 0] * (sign * overlaps[mask])

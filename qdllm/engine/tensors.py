@@ -1,74 +1,114 @@
 """The fused program in torch operations: any device, both precisions, a hand-written reverse pass.
 
 A state is a real tensor (S, 2^Q, N, 2) with re and im last, so that the RY rotations, which are
-real, are plain matrix products over groups of qubits. Legend: S students, N examples, Q qubits,
-W weights.
+real, are plain matrix products over groups of qubits. Legend: S students, N examples, A input
+angles, M observables, Q qubits, W weights.
 """
 
-import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from qdllm.engine.fusion import Program
+from qdllm.circuits.gates import Angle
+from qdllm.engine.fusion import Program, Step
 
 GROUP = 5
 """Qubits per RY matrix: 32 × 32."""
+_COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 def forward(
-    program: Program, angles_SNQ: Tensor, weights_SW: Tensor, keep: bool
+    program: Program, angles_SNA: Tensor, weights_SW: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, int]:
-    """⟨Z⟩ (S, N, Q), the state after the last step, and the index of a bad example or −1."""
-    state = _encoded(angles_SNQ)
+    """Expectations (S, N, M), the last state, and the index of a bad example or −1."""
+    state = _start(program, angles_SNA)
     for k, step in enumerate(program.steps):
-        source = _index_map(step.source, state.device)
-        state = _multiply(state[:, source], _phases(program, k, weights_SW, state.dtype))
-        state = _rotate(state, _turns(step.rotations, program.qubits, weights_SW, state.dtype))
-    probabilities = state.square().sum(-1)
-    results = torch.einsum("sxn,xq->snq", probabilities, _signs(program, state))
+        state = _multiply(state[:, _source(step, state.device)], _phases(program, k, weights_SW))
+        given = [term for term in step.phases if term[1].angle is not None]
+        if given:
+            state = _complex(state, _input_phases(given, angles_SNA, len(state[0])))
+        state = _rotate(state, _turns(step, program.qubits, weights_SW, state.dtype))
+        state = _turn(state, step, angles_SNA)
+    results = _measure(program, state)
     return results, state if keep else state.new_empty(0), _first_bad(results, weights_SW)
 
 
 def backward(
-    program: Program, state: Tensor, angles_SNQ: Tensor, weights_SW: Tensor, grads_SNQ: Tensor
+    program: Program, state: Tensor, angles_SNA: Tensor, weights_SW: Tensor, grads_SNM: Tensor
 ) -> tuple[Tensor, Tensor, int]:
     """Gradients of angles and weights, and the index of a bad example or −1.
 
-    With λ = Σ_q grad_q Z_q |ψ⟩ carried back beside ψ, d/dθ of RY_q is Re⟨λ|−iY_q|ψ⟩ and of a phase
+    With λ = Σ_j grad_j P_j |ψ⟩ carried back beside ψ, d/dθ of RY_q is Re⟨λ|−iY_q|ψ⟩ and of a phase
     with mask m it is Im Σ_x ±conj(λ_x) ψ_x, the sign being the parity of x & m.
     """
     grad_weights = torch.zeros_like(weights_SW, dtype=torch.float64)
-    adjoint = state * torch.einsum("snq,xq->sxn", grads_SNQ, _signs(program, state)).unsqueeze(-1)
+    grad_angles = torch.zeros_like(angles_SNA)
+    adjoint = _adjoint(program, state, grads_SNM)
     for k in reversed(range(len(program.steps))):
         step = program.steps[k]
-        turns = _turns(step.rotations, program.qubits, weights_SW, state.dtype)
+        for qubit, angle in reversed(step.rotations):
+            if angle.angle is not None:
+                slope = _slope(adjoint, state, qubit)
+                grad_angles[:, :, angle.angle] += angle.factor * slope
+                by = -_angle(angle, angles_SNA)
+                state, adjoint = (_turned(v, qubit, by) for v in (state, adjoint))
+        turns = _turns(step, program.qubits, weights_SW, state.dtype)
         slopes = _slopes(adjoint, state, program.qubits)
-        for qubit, weight in step.rotations:
-            grad_weights[:, weight] += slopes[:, qubit]
+        for qubit, angle in step.rotations:
+            if angle.weight is not None:
+                grad_weights[:, angle.weight] += angle.factor * slopes[:, qubit]
         undo = [matrix.transpose(-1, -2) for matrix in turns]
         state, adjoint = _rotate(state, undo), _rotate(adjoint, undo)
         overlap = adjoint[..., 0] * state[..., 1] - adjoint[..., 1] * state[..., 0]
         spectrum = _walsh(overlap.sum(-1, dtype=torch.float64))
-        for mask, weight in step.phases:
-            if weight >= 0:
-                grad_weights[:, weight] += spectrum[:, mask]
-        phases = _phases(program, k, weights_SW, state.dtype).conj()
-        target = torch.argsort(_index_map(step.source, state.device))
+        for mask, angle in step.phases:
+            if angle.weight is not None:
+                grad_weights[:, angle.weight] += angle.factor * spectrum[:, mask]
+        given = [term for term in step.phases if term[1].angle is not None]
+        if given:
+            signs = _mask_signs(given, state)
+            for column, (_, angle) in enumerate(given):
+                slope = torch.einsum("sxn,x->sn", overlap, signs[:, column])
+                grad_angles[:, :, angle.angle] += angle.factor * slope
+            phases = _input_phases(given, angles_SNA, len(state[0])).conj()
+            state, adjoint = (_complex(v, phases) for v in (state, adjoint))
+        phases = _phases(program, k, weights_SW).conj()
+        target = torch.argsort(_source(step, state.device))
         state, adjoint = (_multiply(v, phases)[:, target] for v in (state, adjoint))
-    angle_grads = _encoding_gradient(angles_SNQ, adjoint[..., 0])
-    return angle_grads, grad_weights.to(weights_SW.dtype), _first_bad(angle_grads, weights_SW)
+    _add_start_gradient(program, angles_SNA, adjoint[..., 0], grad_angles)
+    return grad_angles, grad_weights.to(weights_SW.dtype), _first_bad(grad_angles, weights_SW)
 
 
-def _first_bad(values_SNQ: Tensor, weights_SW: Tensor) -> int:
-    finite_SN = values_SNQ.isfinite().all(-1) & weights_SW.isfinite().all(-1, keepdim=True)
+def _first_bad(values_SNV: Tensor, weights_SW: Tensor) -> int:
+    finite_SN = values_SNV.isfinite().all(-1) & weights_SW.isfinite().all(-1, keepdim=True)
     bad = ~finite_SN.flatten()
     return int(bad.int().argmax()) if bad.any() else -1
 
 
-def _encoded(angles_SNQ: Tensor) -> Tensor:
-    amplitudes = _products(torch.stack([(angles_SNQ / 2).cos(), (angles_SNQ / 2).sin()], -1))
+def _angle(angle: Angle, angles_SNA: Tensor) -> Tensor:
+    """(S, N): an angle of every example, formed in float64."""
+    if angle.angle is None:
+        return angles_SNA.new_full(angles_SNA.shape[:2], angle.offset, dtype=torch.float64)
+    return angles_SNA[:, :, angle.angle].double() * angle.factor + angle.offset
+
+
+def _weight(angle: Angle, weights_SW: Tensor) -> Tensor:
+    """(S,): an angle of every student, formed in float64."""
+    if angle.weight is None:
+        return weights_SW.new_full(weights_SW.shape[:1], angle.offset, dtype=torch.float64)
+    return weights_SW[:, angle.weight].double() * angle.factor + angle.offset
+
+
+def _factors(program: Program, angles_SNA: Tensor) -> Tensor:
+    """(S, N, Q, 2): cos and sin of half of what each qubit is turned by at the start."""
+    halves = torch.stack([_angle(angle, angles_SNA) / 2 for angle in program.start], -1)
+    return torch.stack([halves.cos(), halves.sin()], -1).to(angles_SNA.dtype)
+
+
+def _start(program: Program, angles_SNA: Tensor) -> Tensor:
+    amplitudes = _products(_factors(program, angles_SNA))
     return torch.stack([amplitudes, torch.zeros_like(amplitudes)], -1)
 
 
@@ -82,29 +122,61 @@ def _products(factors_SNQ2: Tensor) -> Tensor:
     return product
 
 
-def _encoding_gradient(angles_SNQ: Tensor, adjoint_SXN: Tensor) -> Tensor:
+def _add_start_gradient(
+    program: Program, angles_SNA: Tensor, adjoint_SXN: Tensor, grad_angles: Tensor
+) -> None:
     """Re⟨λ|−iY_q|ψ⟩ for each q; ψ is the real product state, so only Re λ counts."""
-    cos, sin = (angles_SNQ / 2).cos(), (angles_SNQ / 2).sin()
-    factors = torch.stack([cos, sin], -1)
-    columns = []
-    for q in range(angles_SNQ.shape[-1]):
-        turned = factors.clone()
-        turned[:, :, q] = torch.stack([-sin[:, :, q], cos[:, :, q]], -1)
-        columns.append((adjoint_SXN * _products(turned)).sum(1))
-    return torch.stack(columns, -1)
+    factors = _factors(program, angles_SNA)
+    cos, sin = factors.unbind(-1)
+    for q, angle in enumerate(program.start):
+        if angle.angle is not None:
+            turned = factors.clone()
+            turned[:, :, q] = torch.stack([-sin[:, :, q], cos[:, :, q]], -1)
+            slope = (adjoint_SXN * _products(turned)).sum(1)
+            grad_angles[:, :, angle.angle] += angle.factor * slope
 
 
 def _multiply(state: Tensor, phases_SX: Tensor) -> Tensor:
-    return torch.view_as_real(torch.view_as_complex(state.contiguous()) * phases_SX.unsqueeze(-1))
+    return _complex(state, phases_SX.to(_COMPLEX[state.dtype]).unsqueeze(-1))
 
 
-def _phases(program: Program, k: int, weights_SW: Tensor, dtype: torch.dtype) -> Tensor:
-    """(S, 2^Q) complex diagonal of step k; the phase sums are formed in float64."""
+def _complex(state: Tensor, phases: Tensor) -> Tensor:
+    """The state times complex numbers, of shape (S, 2^Q, N) or (S, 2^Q, 1)."""
+    return torch.view_as_real(torch.view_as_complex(state.contiguous()) * phases)
+
+
+def _phases(program: Program, k: int, weights_SW: Tensor) -> Tensor:
+    """(S, 2^Q) diagonal of step k, complex128, but for input angles."""
     sums = weights_SW.new_zeros(len(weights_SW), 2**program.qubits, dtype=torch.float64)
-    for mask, weight in program.steps[k].phases:
-        sums[:, mask] -= weights_SW[:, weight].double() / 2 if weight >= 0 else -math.pi / 4
-    angle = _walsh(sums)
-    return torch.complex(angle.cos().to(dtype), angle.sin().to(dtype))
+    for mask, angle in program.steps[k].phases:
+        if angle.angle is None:
+            sums[:, mask] -= _weight(angle, weights_SW) / 2
+    angle_SX = _walsh(sums)
+    return torch.complex(angle_SX.cos(), angle_SX.sin())
+
+
+def _mask_signs(terms: Sequence[tuple[int, Angle]], state: Tensor) -> Tensor:
+    """(2^Q, terms): −1 where an index has an odd parity with a term's mask, else 1."""
+    size = state.shape[1]
+    columns = [_parities(mask, size, state.device) for mask, _ in terms]
+    return torch.stack(columns, -1).to(state.dtype)
+
+
+def _input_phases(terms: Sequence[tuple[int, Angle]], angles_SNA: Tensor, size: int) -> Tensor:
+    """(S, 2^Q, N) diagonal of the terms that are input angles."""
+    sums = angles_SNA.new_zeros(len(angles_SNA), size, angles_SNA.shape[1], dtype=torch.float64)
+    for mask, angle in terms:
+        signs = _parities(mask, size, sums.device).view(1, -1, 1)
+        sums -= signs * _angle(angle, angles_SNA).unsqueeze(1) / 2
+    return torch.complex(sums.cos(), sums.sin()).to(_COMPLEX[angles_SNA.dtype])
+
+
+def _parities(mask: int, size: int, device: torch.device) -> Tensor:
+    """(size,) float64: −1 where an index has an odd parity with the mask, else 1."""
+    signs = torch.ones(1, dtype=torch.float64, device=device)
+    for q in range(size.bit_length() - 1):
+        signs = torch.cat([signs, -signs if mask >> q & 1 else signs])
+    return signs
 
 
 def _walsh(values_SX: Tensor) -> Tensor:
@@ -118,13 +190,12 @@ def _walsh(values_SX: Tensor) -> Tensor:
     return values_SX
 
 
-def _turns(
-    rotations: tuple[tuple[int, int], ...], qubits: int, weights_SW: Tensor, dtype: torch.dtype
-) -> list[Tensor]:
+def _turns(step: Step, qubits: int, weights_SW: Tensor, dtype: torch.dtype) -> list[Tensor]:
     """One real matrix (S, 2^k, 2^k) for each group of k ≤ GROUP qubits, lowest qubits first."""
     halves = weights_SW.new_zeros(len(weights_SW), qubits, dtype=torch.float64)
-    for qubit, weight in rotations:
-        halves[:, qubit] += weights_SW[:, weight].double() / 2
+    for qubit, angle in step.rotations:
+        if angle.angle is None:
+            halves[:, qubit] += _weight(angle, weights_SW) / 2
     cos, sin = halves.cos(), halves.sin()
     ry = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
     matrices = []
@@ -135,6 +206,34 @@ def _turns(
             matrix = product.reshape(len(weights_SW), 2 * matrix.shape[1], -1)
         matrices.append(matrix.to(dtype))
     return matrices
+
+
+def _turn(state: Tensor, step: Step, angles_SNA: Tensor) -> Tensor:
+    for qubit, angle in step.rotations:
+        if angle.angle is not None:
+            state = _turned(state, qubit, _angle(angle, angles_SNA))
+    return state
+
+
+def _halves(state: Tensor, qubit: int) -> tuple[Tensor, Tensor]:
+    """Amplitudes where a qubit is 0, and where it is 1: (S, above, below, N, 2) each."""
+    low, high = state.view(len(state), -1, 2, 2**qubit, *state.shape[2:]).unbind(2)
+    return low, high
+
+
+def _turned(state: Tensor, qubit: int, by_SN: Tensor) -> Tensor:
+    """RY on one qubit, by an angle for each example."""
+    low, high = _halves(state, qubit)
+    half = (by_SN / 2).view(len(state), 1, 1, -1, 1)
+    cos, sin = half.cos().to(state.dtype), half.sin().to(state.dtype)
+    turned = torch.stack([cos * low - sin * high, cos * high + sin * low], 2)
+    return turned.view(state.shape)
+
+
+def _slope(adjoint: Tensor, state: Tensor, qubit: int) -> Tensor:
+    """Re⟨λ|−iY_q|ψ⟩ of each example: (S, N)."""
+    (a, b), (low, high) = _halves(adjoint, qubit), _halves(state, qubit)
+    return (b * low - a * high).sum((1, 2, 4))
 
 
 def _grouped(state: Tensor, low: int, size: int) -> Tensor:
@@ -174,12 +273,53 @@ def _index_map(source: tuple[int, ...], device: torch.device) -> Tensor:
     return index
 
 
-def _signs(program: Program, state: Tensor) -> Tensor:
-    """(2^Q, Q): the sign of each Z_q at each index of the state, before the readout permutation."""
-    source = _index_map(program.readout, state.device)
-    bits = torch.arange(len(source), device=state.device).unsqueeze(1) >> torch.arange(
-        program.qubits, device=state.device
-    )
-    signs = state.new_empty(len(source), program.qubits)
-    signs[source] = (1 - 2 * (bits & 1)).to(state.dtype)
-    return signs
+def _source(step: Step, device: torch.device) -> Tensor:
+    index = _index_map(step.source, device)
+    return index ^ index[step.flip]
+
+
+def _grouped_observables(program: Program) -> dict[tuple[int, int], list[int]]:
+    """The numbers of the observables by what they flip, and whether their power of i is odd."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, one in enumerate(program.observables):
+        groups.setdefault((one.flip, one.power % 2), []).append(number)
+    return groups
+
+
+def _string_signs(program: Program, numbers: Sequence[int], state: Tensor) -> Tensor:
+    """(2^Q, strings): the sign of each string's real or imaginary part at each index."""
+    columns = []
+    for number in numbers:
+        _, z, power = program.observables[number]
+        sign = 1.0 if power < 2 else -1.0
+        columns.append(sign * _parities(z, state.shape[1], state.device))
+    return torch.stack(columns, -1).to(state.dtype)
+
+
+def _measure(program: Program, state: Tensor) -> Tensor:
+    """(S, N, M): Σ_x i^power ± conj(ψ[x ^ flip]) ψ[x] of every observable."""
+    shape = len(state), state.shape[2], len(program.observables)
+    results = state.new_empty(shape)
+    index = torch.arange(state.shape[1], device=state.device)
+    for (flip, odd), numbers in _grouped_observables(program).items():
+        there = state[:, index ^ flip]
+        products = (
+            there[..., 1] * state[..., 0] - there[..., 0] * state[..., 1]
+            if odd
+            else (there * state).sum(-1)
+        )
+        signs = _string_signs(program, numbers, state)
+        results[:, :, numbers] = torch.einsum("sxn,xm->snm", products, signs)
+    return results
+
+
+def _adjoint(program: Program, state: Tensor, grads_SNM: Tensor) -> Tensor:
+    """λ = Σ_j grad_j P_j |ψ⟩."""
+    adjoint = torch.zeros_like(state)
+    index = torch.arange(state.shape[1], device=state.device)
+    for (flip, odd), numbers in _grouped_observables(program).items():
+        signs = _string_signs(program, numbers, state)
+        factors = torch.einsum("snm,xm->sxn", grads_SNM[:, :, numbers], signs).unsqueeze(-1)
+        turned = torch.stack([-state[..., 1], state[..., 0]], -1) if odd else state
+        adjoint += (factors * turned)[:, index ^ flip]
+    return adjoint

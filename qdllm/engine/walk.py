@@ -15,22 +15,40 @@ from numba import njit
 from qdllm.engine.boundary import (
     LANES,
     encode,
-    encoding_slopes,
+    gather_one,
+    measure,
     product_state,
     read_out,
     spread,
     start_adjoint,
+    start_any_adjoint,
+    start_slopes,
 )
+from qdllm.engine.inputs import LOW, phase_backward, phase_forward, turn_backward, turn_forward
 from qdllm.engine.simd import WIDTH
 from qdllm.engine.steps import step_backward, step_forward
-from qdllm.engine.tables import COMPILE, Array, Plan, prepare, weight_gradients
+from qdllm.engine.tables import (
+    COMPILE,
+    FLIP,
+    INPUT_PHASES,
+    INPUT_ROTATIONS,
+    MAP,
+    NONE,
+    TOP,
+    Array,
+    Plan,
+    prepare,
+    weight_gradients,
+)
 
 
 class Scratch(NamedTuple):
     """Memory that a call may overwrite."""
 
     rows: tuple[Array, Array, Array]
-    """Q rows each: the encoding's cosines and sines, and sums per qubit."""
+    """Cosines and sines of the plan's inputs, and sums for each of them or for each qubit."""
+    tables: Array
+    """As many rows as `table_rows` tells, where a circuit has phases by input angles."""
     buffers: tuple[Array, Array]
     """2^Q pairs of rows each: a state, ψ and λ side by side, or a tree of partial results."""
     spectrum: Array
@@ -61,6 +79,12 @@ def kept_size(steps: int, qubits: int, examples: int) -> int:
     return rows * WIDTH + (2 * steps << qubits) + (blocks * WIDTH << qubits)
 
 
+def table_rows(qubits: int) -> int:
+    """Rows of the tables of phases by input angles."""
+    low = min(LOW, qubits)
+    return 2 * ((1 << low) + (1 << (qubits - low)))
+
+
 @njit(**COMPILE)
 def parts_of(kept: Array, steps: int, qubits: int) -> Parts:
     phases_at = (steps * qubits + WIDTH - 1) // WIDTH * WIDTH
@@ -80,9 +104,9 @@ def entry_points(sources: str) -> tuple[Callable[..., int], Callable[..., int]]:
     @njit(cache=True, **COMPILE)
     def forward(
         plan: Plan,
-        angles_SNQ: Array,
+        angles_SNA: Array,
         weights_SW: Array,
-        results_SNQ: Array,
+        results_SNM: Array,
         kept: Array,
         flips: Array,
         keep: bool,
@@ -93,10 +117,10 @@ def entry_points(sources: str) -> tuple[Callable[..., int], Callable[..., int]]:
         It is the first of a student with a weight, or one with an angle, that is not finite.
         """
         assert sources
-        students, examples, angle_count = angles_SNQ.shape
+        students, examples, observables = results_SNM.shape
         steps, qubits = scratch.slopes.shape
         cosines, sines, sums = scratch.rows
-        size = WIDTH << qubits
+        size, start = WIDTH << qubits, plan.rows[0]
         bad = -1
         for s in range(students):
             slot = s if keep else 0
@@ -109,47 +133,56 @@ def entry_points(sources: str) -> tuple[Callable[..., int], Callable[..., int]]:
                 bad = s * examples
             for first in range(0, examples, LANES):
                 here, there = scratch.buffers[0][:size], scratch.buffers[1][:size]
-                encode(angles_SNQ[s], first, cosines, sines)
-                product_state(cosines, sines, there, here, qubits)
+                encode(plan, angles_SNA[s], first, cosines, sines)
+                product_state(start, cosines, sines, there, here, qubits)
                 last = states[first // LANES if keep else 0]
                 for k in range(steps):
                     out = there if k < steps - 1 else last
+                    for r in range(plan.steps[k, INPUT_PHASES], plan.steps[k + 1, INPUT_PHASES]):
+                        row = plan.rows[r]
+                        index = plan.maps[row[qubits]]
+                        phase_forward(here, row[:qubits], index, cosines, sines, scratch.tables)
                     step_forward(
                         here,
                         out,
-                        plan.maps[plan.step_map[k]],
-                        flips[slot, k],
+                        plan.maps[plan.steps[k, MAP]],
+                        flips[slot, k] ^ plan.steps[k, FLIP],
                         phases[k],
                         tangents[k],
-                        plan.top[k],
+                        plan.steps[k, TOP],
                     )
+                    ends = plan.steps[k + 1, INPUT_ROTATIONS]
+                    for r in range(plan.steps[k, INPUT_ROTATIONS], ends):
+                        turn_forward(out, plan.rows[r], cosines, sines, qubits)
                     here, there = out, here
-                read_out(last, plan.maps[plan.readout_map], sums, there)
+                if plan.readout == NONE:
+                    measure(plan, last, results_SNM[s], first, there, qubits)
+                else:
+                    read_out(last, plan.maps[plan.readout], sums, there)
+                    for q in range(observables):
+                        gather_one(sums, q, results_SNM[s], first, q, 1.0)
                 for lane in range(min(LANES, examples - first)):
-                    for q in range(angle_count):
-                        at = q * WIDTH + lane
-                        result = sums[at] + sums[at + LANES]
-                        results_SNQ[s, first + lane, q] = result
-                        if bad < 0 and not np.isfinite(result):
-                            bad = s * examples + first + lane
+                    if bad < 0 and not np.isfinite(results_SNM[s, first + lane]).all():
+                        bad = s * examples + first + lane
         return bad
 
     @njit(cache=True, **COMPILE)
     def backward(
         plan: Plan,
-        angles_SNQ: Array,
-        grads_SNQ: Array,
+        angles_SNA: Array,
+        grads_SNM: Array,
         kept: Array,
         flips: Array,
-        angle_grads_SNQ: Array,
+        angle_grads_SNA: Array,
         weight_grads_SW: Array,
         scratch: Scratch,
     ) -> int:
         """Fill the gradients; return the index of an example whose own is not finite, or −1."""
         assert sources
-        students, examples, angle_count = angles_SNQ.shape
+        students, examples, _ = angles_SNA.shape
         steps, qubits = scratch.slopes.shape
         cosines, sines, sums = scratch.rows
+        start = plan.rows[0]
         bad = -1
         for s in range(students):
             tangents, phases, states = parts_of(kept[s], steps, qubits)
@@ -157,30 +190,44 @@ def entry_points(sources: str) -> tuple[Callable[..., int], Callable[..., int]]:
             scratch.overlaps[:] = 0
             for first in range(0, examples, LANES):
                 here, there = scratch.buffers
-                spread(grads_SNQ[s], first, sums)
-                final, source = states[first // LANES], plan.maps[plan.readout_map]
-                start_adjoint(final, source, sums, there, here, qubits)
+                final = states[first // LANES]
+                if plan.readout == NONE:
+                    start_any_adjoint(plan, final, grads_SNM[s], first, there, here, qubits)
+                else:
+                    spread(grads_SNM[s], first, sums)
+                    start_adjoint(final, plan.maps[plan.readout], sums, there, here, qubits)
+                encode(plan, angles_SNA[s], first, cosines, sines)
+                sums[:] = 0
                 for k in range(steps - 1, -1, -1):
+                    begins = plan.steps[k, INPUT_ROTATIONS]
+                    for r in range(plan.steps[k + 1, INPUT_ROTATIONS] - 1, begins - 1, -1):
+                        turn_backward(here, plan.rows[r], cosines, sines, sums, qubits)
                     step_backward(
                         here,
                         there,
-                        plan.maps[plan.step_map[k]],
-                        flips[s, k],
+                        plan.maps[plan.steps[k, MAP]],
+                        flips[s, k] ^ plan.steps[k, FLIP],
                         phases[k],
                         tangents[k],
-                        plan.top[k],
+                        plan.steps[k, TOP],
                         scratch.slopes[k],
                         scratch.overlaps[k],
                     )
                     here, there = there, here
-                encode(angles_SNQ[s], first, cosines, sines)
-                encoding_slopes(here, cosines, sines, there, sums, qubits)
+                    for r in range(plan.steps[k, INPUT_PHASES], plan.steps[k + 1, INPUT_PHASES]):
+                        row = plan.rows[r]
+                        which, index, tables = row[:qubits], plan.maps[row[qubits]], scratch.tables
+                        phase_backward(here, which, index, cosines, sines, tables, sums, there)
+                start_slopes(start, here, cosines, sines, there, sums, qubits)
+                for i in range(plan.inputs):
+                    source, scale = plan.terms[i, 1], plan.scales[i, 0]
+                    if source != NONE:
+                        for lane in range(min(LANES, examples - first)):
+                            slope = sums[i * WIDTH + lane] + sums[i * WIDTH + lane + LANES]
+                            angle_grads_SNA[s, first + lane, source] += scale * slope
                 for lane in range(min(LANES, examples - first)):
-                    for q in range(angle_count):
-                        slope = sums[q * WIDTH + lane]
-                        angle_grads_SNQ[s, first + lane, q] = slope
-                        if bad < 0 and not np.isfinite(slope):
-                            bad = s * examples + first + lane
+                    if bad < 0 and not np.isfinite(angle_grads_SNA[s, first + lane]).all():
+                        bad = s * examples + first + lane
             scratch.gradients[:] = 0
             for k in range(steps):
                 weight_gradients(
@@ -198,7 +245,7 @@ def entry_points(sources: str) -> tuple[Callable[..., int], Callable[..., int]]:
     return forward, backward
 
 
-_INLINED = ("boundary.py", "butterflies.py", "simd.py", "steps.py", "tables.py")
+_INLINED = ("boundary.py", "butterflies.py", "inputs.py", "simd.py", "steps.py", "tables.py")
 forward, backward = entry_points(
     hashlib.sha256(
         b"".join((Path(__file__).parent / name).read_bytes() for name in _INLINED)

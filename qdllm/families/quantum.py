@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from qdllm.circuits.gates import weight_count
+from qdllm.circuits.circuit import angle_count, observable_count, weight_count
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.families.family import Family
 from qdllm.specs import (
-    CircuitSpec,
     EncoderSpec,
     FitSpec,
     LossSpec,
@@ -85,12 +85,14 @@ class Quantum(Family[StudentSpec]):
         """As Family does."""
         circuit, fit = spec.circuit, spec.fit
         work = len(spec.seeds) * fit.epochs * (circuit.layers + BESIDE)
-        return (circuit.ansatz, circuit.qubits, fit.batch_size), work
+        alike = (circuit.model_copy(update={"layers": 1}), fit.batch_size)
+        return alike, work
 
 
 def student_parameters(circuit: CircuitSpec, features: int, classes: int) -> int:
     """Trained parameters of a student with that circuit: linear layer, circuit, linear layer."""
-    return (features + 1) * circuit.qubits + weight_count(circuit) + (circuit.qubits + 1) * classes
+    angles, read = angle_count(circuit), observable_count(circuit)
+    return (features + 1) * angles + weight_count(circuit) + (read + 1) * classes
 
 
 FAMILY = Quantum()

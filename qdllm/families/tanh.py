@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from qdllm.circuits.gates import weight_count
+from qdllm.circuits.circuit import weight_count
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.families.family import Family
 from qdllm.families.quantum import StudentSpec, student_parameters
 from qdllm.specs import (
-    CircuitSpec,
     EncoderSpec,
     FitSpec,
     LossSpec,

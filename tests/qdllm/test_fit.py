@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import TrialError
 from qdllm.fit import Adam, Examples, Row, fit, gradients
-from qdllm.specs import CircuitSpec, FitSpec, LossSpec
+from qdllm.specs import FitSpec, LossSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
 
 FEATURES, CLASSES = 6, 3

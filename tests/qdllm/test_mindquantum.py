@@ -5,6 +5,8 @@ import torch
 
 import qdllm
 from qdllm import mindquantum
+from qdllm.circuits.circuit import angle_count, observable_count
+from qdllm.circuits.layers import ANSATZE, ENCODINGS
 from qdllm.errors import ConfigError
 
 SIZES = [(2, 1), (2, 4), (3, 11), (4, 2), (5, 7), (6, 3), (7, 1), (8, 5), (9, 2), (10, 3), (11, 1)]
@@ -25,7 +27,11 @@ def compare(spec: qdllm.CircuitSpec, examples: int, spread: float = 3.2) -> None
     # What float32 can hold, so that both precisions start from the same numbers.
     angles, weights, grads = (
         draw(*shape).float().double()
-        for shape in ((examples, spec.qubits), (qdllm.weight_count(spec),), (examples, spec.qubits))
+        for shape in (
+            (examples, angle_count(spec)),
+            (qdllm.weight_count(spec),),
+            (examples, observable_count(spec)),
+        )
     )
     values, in_angles, in_weights = mindquantum.jacobians(spec, angles, weights)
     for dtype, limit in RELATIVE.items():
@@ -48,6 +54,14 @@ def test_values_and_every_gradient_agree(ansatz, qubits, layers):
 @pytest.mark.parametrize("ansatz", ["published", "textbook"])
 def test_the_papers_student_agrees(ansatz):
     compare(qdllm.CircuitSpec(ansatz=ansatz, qubits=11, layers=11), examples=3)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("ansatz", ANSATZE)
+def test_every_ansatz_and_encoding_agrees(ansatz, encoding):
+    settings = {"ansatz": ansatz, "encoding": encoding, "qubits": 5, "layers": 3}
+    compare(qdllm.CircuitSpec.parse(settings | {"observables": "z+all-zz"}), examples=9)
+    compare(qdllm.CircuitSpec.parse(settings | {"observables": ["XIIYZ", "IIIIY"]}), examples=2)
 
 
 @pytest.mark.parametrize("spread", [0.05, 20.0])

@@ -5,10 +5,10 @@ import pickle
 import pytest
 
 from qdllm import errors
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 from qdllm.families.quantum import StudentSpec
 from qdllm.specs import (
-    CircuitSpec,
     EncoderSpec,
     FitSpec,
     LossSpec,

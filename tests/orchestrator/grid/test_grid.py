@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from orchestrator import grid
 from orchestrator.sweep import main, parser
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 from qdllm.families.quantum import StudentSpec
-from qdllm.specs import CircuitSpec, FitSpec, LossSpec
+from qdllm.specs import FitSpec, LossSpec
 from qdllm.texts import corpus
 
 DOCS = (ROOT / "docs" / "grids.md").read_text(encoding="utf-8")

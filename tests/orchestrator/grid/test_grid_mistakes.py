@@ -99,7 +99,7 @@ FILES = {
     "a nested key": (
         "base:\n  circuit:\n    qubits: 4\n    layer: 2",
         4,
-        "unknown key 'circuit.layer'; did you mean 'layers'? There are: ansatz, layers, qubits",
+        "unknown key 'circuit.layer'; did you mean 'layers'? There are: ansatz, encoding, file",
     ),
     "a dotted key": ("base:\n  circuit.layer: 2", 2, "unknown key 'circuit.layer'"),
     "a nested value": ("base:\n  fit:\n    lr: yes", 3, "but True was given"),

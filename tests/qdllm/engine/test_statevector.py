@@ -1,17 +1,19 @@
 """The engine by oracle (a dense simulation, finite differences) and by what it promises."""
 
-import itertools
 import math
 import threading
 
 import hypothesis.strategies as st
 import pytest
 import torch
+from dense import dense
 from hypothesis import given, settings
 from torch import Tensor
 
 import qdllm
-from qdllm.circuits.gates import Gate
+from qdllm.circuits.circuit import angle_count, observable_count
+from qdllm.circuits.gates import GATES, Angle, Gate, constant
+from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
 from qdllm.engine import cpu, tensors
 from qdllm.engine.fusion import compile_gates
 from qdllm.errors import ConfigError
@@ -20,11 +22,14 @@ ENGINES = [pytest.param(cpu, id="cpu"), pytest.param(tensors, id="tensors")]
 RELATIVE = {torch.float32: 1e-5, torch.float64: 1e-10}
 SPECS = st.builds(
     qdllm.CircuitSpec,
-    ansatz=st.sampled_from(["published", "textbook"]),
+    ansatz=st.sampled_from(list(ANSATZE)),
+    encoding=st.sampled_from(list(ENCODINGS)),
+    observables=st.sampled_from(list(OBSERVABLES)),
     qubits=st.integers(2, 7),
     layers=st.integers(1, 4),
 )
 properties = settings(deadline=None, derandomize=True, max_examples=25)
+many = settings(deadline=None, derandomize=True, max_examples=150)
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -37,7 +42,7 @@ def inputs(
     spec: qdllm.CircuitSpec, students: int, examples: int, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     return (
-        draw(students, examples, spec.qubits, seed=1, dtype=dtype),
+        draw(students, examples, angle_count(spec), seed=1, dtype=dtype),
         draw(students, qdllm.weight_count(spec), seed=2, dtype=dtype),
     )
 
@@ -46,7 +51,7 @@ def run(spec: qdllm.CircuitSpec, angles: Tensor, weights: Tensor) -> tuple[Tenso
     """Expectations, and the gradients of a fixed combination of them."""
     angles, weights = angles.clone().requires_grad_(), weights.clone().requires_grad_()
     results = qdllm.expectations(spec, angles, weights)
-    factors = torch.linspace(0.5, 1.5, spec.qubits, dtype=results.dtype)
+    factors = torch.linspace(0.5, 1.5, results.shape[-1], dtype=results.dtype)
     (results * factors).sum().backward()
     return results.detach(), angles.grad, weights.grad
 
@@ -56,74 +61,44 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
-def unitary(gate: Gate, qubits: int, angles: Tensor, weights: Tensor) -> Tensor:
-    """The gate's dense matrix, (2^Q, 2^Q), from Pauli matrices and Kronecker products alone."""
-    paulis = {
-        "i": torch.eye(2, dtype=torch.complex128),
-        "x": torch.tensor([[0, 1], [1, 0]], dtype=torch.complex128),
-        "y": torch.tensor([[0, -1j], [1j, 0]], dtype=torch.complex128),
-        "z": torch.tensor([[1, 0], [0, -1]], dtype=torch.complex128),
-    }
-
-    def product(factors: dict[int, str]) -> Tensor:
-        matrix = torch.ones(1, 1, dtype=torch.complex128)
-        for q in reversed(range(qubits)):
-            matrix = torch.kron(matrix, paulis[factors.get(q, "i")])
-        return matrix
-
-    if gate.name == "cx":
-        control, target = gate.qubits
-        one = (product({}) - product({control: "z"})) / 2
-        return product({}) - one + one @ product({target: "x"})
-    generator = product(dict(zip(gate.qubits, gate.name[1:], strict=True)))
-    half = (angles[gate.angle] if gate.angle is not None else weights[gate.weight]) / 2
-    return half.cos() * product({}) - 1j * half.sin() * generator
-
-
-def dense(circuit: list[Gate], angles_NQ: Tensor, weights_W: Tensor) -> Tensor:
-    qubits = angles_NQ.shape[1]
-    index = torch.arange(2**qubits)
-    signs = 1 - 2.0 * (index[:, None] >> torch.arange(qubits) & 1)
-    rows = []
-    for angles_Q in angles_NQ:
-        state = torch.zeros(2**qubits, dtype=torch.complex128)
-        state[0] = 1
-        for gate in circuit:
-            state = unitary(gate, qubits, angles_Q, weights_W) @ state
-        rows.append(state.abs().square() @ signs.double())
-    return torch.stack(rows)
-
-
 @st.composite
-def circuits(draw_from: st.DrawFn) -> tuple[list[Gate], int, int]:
-    """Any gates in any order after the encoding, weights shared or not."""
-    qubits = draw_from(st.integers(2, 5))
-    weights = draw_from(st.integers(1, 8))
-    pairs = list(itertools.permutations(range(qubits), 2))
-    weight, pair = st.integers(0, weights - 1), st.sampled_from(pairs)
-    single = st.tuples(st.integers(0, qubits - 1))
-    rotation = st.builds(Gate, st.sampled_from(["ry", "rz"]), single, st.none(), weight)
-    rzz = st.builds(Gate, st.just("rzz"), pair, st.none(), weight)
-    cx = st.builds(Gate, st.just("cx"), pair, st.none(), st.none())
-    body = draw_from(st.lists(st.one_of(rotation, rzz, cx), max_size=25))
-    encoding = [Gate("rx", (q,), angle=q) for q in range(qubits)]
-    return encoding + body, qubits, weights
+def circuits(draw_from: st.DrawFn) -> tuple[list[Gate], int, int, int, list[str] | None]:
+    """Any gates of the table in any order, angles shared or not, and any observables."""
+    qubits = draw_from(st.integers(1, 5))
+    inputs, weights = draw_from(st.integers(1, 4)), draw_from(st.integers(1, 6))
+    factor, offset = st.sampled_from([1.0, -1.0, 0.5, 2.0]), st.sampled_from([0.0, 0.3, -1.2])
+    angles = st.one_of(
+        st.builds(Angle, st.integers(0, weights - 1), st.none(), factor, offset),
+        st.builds(Angle, st.none(), st.integers(0, inputs - 1), factor, offset),
+        st.builds(constant, st.floats(-3, 3)),
+    )
+    places = st.permutations(range(qubits))
+    fitting = [name for name, kind in GATES.items() if kind.qubits <= qubits]
+    body = []
+    for name in draw_from(st.lists(st.sampled_from(fitting), max_size=25)):
+        kind = GATES[name]
+        on = tuple(draw_from(places)[: kind.qubits])
+        body.append(Gate(name, on, tuple(draw_from(angles) for _ in range(kind.angles))))
+    string = st.text("IXYZ", min_size=qubits, max_size=qubits).filter(lambda one: set(one) != {"I"})
+    strings = st.none() | st.lists(string, min_size=1, max_size=6, unique=True)
+    return body, qubits, inputs, weights, draw_from(strings)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_any_circuit_compiles_to_what_a_dense_simulation_gives(engine):
-    @properties
+    @many
     @given(circuits())
-    def check(case: tuple[list[Gate], int, int]) -> None:
-        circuit, qubits, count = case
-        angles, weights = draw(3, qubits).requires_grad_(), draw(count, seed=7).requires_grad_()
-        grads = draw(3, qubits, seed=8)
-        expected = dense(circuit, angles, weights)
-        expected_grads = torch.autograd.grad(
-            expected, (angles, weights), grads, materialize_grads=True
-        )
+    def check(case: tuple[list[Gate], int, int, int, list[str] | None]) -> None:
+        circuit, qubits, inputs, count, strings = case
+        angles, weights = draw(3, inputs).requires_grad_(), draw(count, seed=7).requires_grad_()
+        every = [("I" * q + "Z").ljust(qubits, "I") for q in range(qubits)]
+        expected = dense(circuit, qubits, strings or every, angles, weights)
+        grads = draw(*expected.shape, seed=8)
+        # A sum with zeros, so that a circuit of constants has gradients too.
+        touched = expected + 0 * (angles.sum() + weights.sum())
+        expected_grads = torch.autograd.grad(touched, (angles, weights), grads)
         a, w = angles.detach()[None], weights.detach()[None]
-        program = compile_gates(circuit, qubits)
+        program = compile_gates(circuit, qubits, strings)
         results, saved, bad = engine.forward(program, a, w, True)
         assert bad == -1
         *found, bad = engine.backward(program, saved, a, w, grads[None])
@@ -138,17 +113,39 @@ def test_any_circuit_compiles_to_what_a_dense_simulation_gives(engine):
 @pytest.mark.parametrize("ansatz", ["published", "textbook"])
 @pytest.mark.parametrize("qubits", [2, 3, 5])
 def test_gradcheck(ansatz, qubits):
-    spec = qdllm.CircuitSpec(ansatz=ansatz, qubits=qubits, layers=2)
+    finite_differences(qdllm.CircuitSpec(ansatz=ansatz, qubits=qubits, layers=2))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("ansatz", ["strongly-entangling", "brick", "all-to-all"])
+def test_gradcheck_of_every_encoding(ansatz, encoding):
+    spec = qdllm.CircuitSpec(
+        ansatz=ansatz, encoding=encoding, qubits=3, layers=2, observables=["ZII", "XYI", "IXZ"]
+    )
+    finite_differences(spec)
+
+
+def finite_differences(spec: qdllm.CircuitSpec) -> None:
     angles, weights = (t.requires_grad_() for t in inputs(spec, 2, 3, torch.float64))
     assert torch.autograd.gradcheck(
         lambda a, w: qdllm.expectations(spec, a, w), (angles, weights), atol=1e-7
     )
 
 
-@pytest.mark.parametrize("ansatz", ["published", "textbook"])
-@pytest.mark.parametrize(("qubits", "layers"), [(2, 3), (6, 2), (11, 2), (12, 1)])
-def test_torch_operations_give_what_the_kernels_give(monkeypatch, ansatz, qubits, layers):
-    spec = qdllm.CircuitSpec(ansatz=ansatz, qubits=qubits, layers=layers)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ansatz": ansatz, "qubits": qubits, "layers": layers}
+        for ansatz in ("published", "textbook")
+        for qubits, layers in ((2, 3), (6, 2), (11, 2), (12, 1))
+    ]
+    + [
+        {"ansatz": "brick", "encoding": "rz-ry", "observables": "z+all-zz", "qubits": 11},
+        {"ansatz": "all-to-all", "encoding": "reuploading", "observables": "z+zz", "qubits": 10},
+    ],
+)
+def test_torch_operations_give_what_the_kernels_give(monkeypatch, settings):
+    spec = qdllm.CircuitSpec.parse(settings)
     for dtype, limit in RELATIVE.items():
         case = inputs(spec, 2, 3, dtype)
         kernels = run(spec, *case)
@@ -175,7 +172,7 @@ def test_a_gpu_gives_what_the_kernels_give():
 def test_expectations_are_bounded_and_one_example_is_like_many(spec, students, examples):
     angles, weights = inputs(spec, students, examples)
     results, angle_grads, _ = run(spec, angles, weights)
-    assert results.shape == angles.shape
+    assert results.shape == (students, examples, observable_count(spec))
     assert results.abs().max() <= 1 + 1e-5
     last = run(spec, angles[:, -1:], weights)
     assert torch.equal(last[0], results[:, -1:])

@@ -9,12 +9,13 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.families import families, linear, quantum, tanh
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec, width_within
 from qdllm.fit import Examples
-from qdllm.specs import CircuitSpec, EncoderSpec, FitSpec, LossSpec, TaskSpec, fingerprint
+from qdllm.specs import EncoderSpec, FitSpec, LossSpec, TaskSpec, fingerprint
 
 FEATURES = 6
 

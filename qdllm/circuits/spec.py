@@ -1,0 +1,170 @@
+"""What a grid says of the student's circuit."""
+
+from collections.abc import Container
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+from pydantic_core import PydanticKnownError
+
+from qdllm.circuits import openqasm
+from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
+from qdllm.specs import HASHED, Spec
+
+FILE = "file"
+"""What stands in place of an ansatz and an encoding that a file has itself."""
+
+
+def _whole(value: Any) -> Any:
+    """A circuit of its own: a .qasm file's, or its text as specs carry it."""
+    if not isinstance(value, str) or openqasm.is_text(value):
+        return value
+    if not value.endswith(openqasm.SUFFIX):
+        raise ValueError(f"{value!r} was given, but a circuit is a {openqasm.SUFFIX} file")
+    text = openqasm.read(value)
+    circuit = openqasm.parse(text)
+    if not circuit.angles:
+        raise ValueError(
+            f"{value} has no features' angles, so no text would change what it gives; declare "
+            "some, as in input float x0;"
+        )
+    _trained(value, circuit)
+    return text
+
+
+def _layer(value: Any) -> Any:
+    """An ansatz by name, or a layer as `_whole` takes a circuit."""
+    if not isinstance(value, str) or openqasm.is_text(value):
+        return value
+    if value.endswith(openqasm.SUFFIX):
+        text = openqasm.read(value)
+        _trained(value, openqasm.parse(text))
+        return text
+    return _known(value, (*ANSATZE, FILE), f"{', '.join(map(repr, ANSATZE))} or a .qasm file")
+
+
+def _trained(path: str, circuit: openqasm.Circuit) -> None:
+    if circuit.qubits < 2:
+        raise ValueError(f"{path} has one qubit, but a circuit has 2 to {openqasm.QUBITS}")
+    if not circuit.weights:
+        raise ValueError(
+            f"{path} has no weights, so there is nothing to train; declare some, as in "
+            "input float theta0;"
+        )
+
+
+def _known(value: str, names: Container[str], told: str) -> str:
+    if value not in names:
+        raise PydanticKnownError("literal_error", {"expected": told})
+    return value
+
+
+class CircuitSpec(Spec):
+    """The student's circuit: angle encoding, then `layers` repetitions of an ansatz, or a file's.
+
+    What a .qasm file holds travels in the spec itself, under the file's name (see
+    `circuits.openqasm`); that name is not hashed.
+    """
+
+    file: Annotated[str | None, BeforeValidator(_whole)] = None
+    """A whole circuit, which has its qubits, encoding and layers itself."""
+    ansatz: Annotated[str, BeforeValidator(_layer), Field(validate_default=True)] = "published"
+    """By name, or a .qasm file with one layer."""
+    qubits: int = Field(11, ge=2, le=openqasm.QUBITS, validate_default=True)
+    """A file's own, where there is one."""
+    layers: int = Field(2, ge=1, le=1000, validate_default=True)
+    encoding: str = Field("rx", validate_default=True)
+    observables: str | tuple[str, ...] = Field("z", validate_default=True)
+    """By name, or Pauli strings whose first letter is qubit 0's."""
+
+    @field_validator("ansatz", "encoding", "layers")
+    @classmethod
+    def _not_beside_a_file(cls, value: Any, info: ValidationInfo) -> Any:
+        """A file's own stand in place of defaults; anything else contradicts it."""
+        name = str(info.field_name)
+        if not info.data.get("file"):
+            if value == FILE:
+                raise ValueError(f"{FILE!r} was given, but no file; set circuit.file")
+            return value
+        own = 1 if name == "layers" else FILE
+        if value not in (own, cls.model_fields[name].default):
+            raise ValueError(
+                f"{openqasm.label(info.data['file'])} is a whole circuit, with {name} of its own; "
+                f"leave it out, or set it to {own}, but {value!r} was given"
+            )
+        return own
+
+    @field_validator("qubits")
+    @classmethod
+    def _as_many_as_the_file_has(cls, qubits: int, info: ValidationInfo) -> int:
+        texts = (info.data.get("file"), info.data.get("ansatz", ""))
+        text = next((text for text in texts if text and openqasm.is_text(text)), None)
+        if text is None:
+            return qubits
+        own = openqasm.parse(text).qubits
+        if qubits not in (own, cls.model_fields["qubits"].default):
+            raise ValueError(
+                f"{openqasm.label(text)} has {own}; leave it out, but {qubits} was given"
+            )
+        return own
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str, info: ValidationInfo) -> str:
+        if info.data.get("file"):
+            return encoding
+        _known(encoding, ENCODINGS, ", ".join(map(repr, ENCODINGS)))
+        ansatz, qubits = info.data.get("ansatz", ""), info.data.get("qubits")
+        if openqasm.is_text(ansatz) and qubits:
+            own, given = openqasm.parse(ansatz).angles, qubits * len(ENCODINGS[encoding].gates)
+            if len(own) > given:
+                raise ValueError(
+                    f"{openqasm.label(ansatz)} has {len(own)} features' angles, but {encoding!r} "
+                    f"on {qubits} qubits gives {given}"
+                )
+        return encoding
+
+    @field_validator("observables", mode="before")
+    @classmethod
+    def _pauli_strings(cls, value: Any, info: ValidationInfo) -> Any:
+        qubits = info.data.get("qubits")
+        if isinstance(value, str):
+            return _known(value, OBSERVABLES, f"{', '.join(map(repr, OBSERVABLES))}")
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise ValueError(
+                f"{value!r} was given, but observables are {', '.join(OBSERVABLES)} or a list of "
+                "Pauli strings"
+            )
+        for string in value:
+            if qubits and len(string) != qubits:
+                raise ValueError(
+                    f"{string!r} has {len(string)} letters, but the circuit has {qubits} qubits"
+                )
+            if set(string) - set("IXYZ") or set(string) == {"I"}:
+                raise ValueError(f"{string!r} must be made of I, X, Y and Z, and not of I alone")
+        if not value or len(set(value)) < len(value):
+            raise ValueError(f"{list(value)} must name one or more strings, each once")
+        return tuple(value)
+
+    @model_serializer(mode="wrap")
+    def _serialized(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """In a fingerprint, a text is its digest, and what has its default is left out."""
+        plain: dict[str, Any] = handler(self)
+        if info.context != HASHED:
+            return plain
+        for name in ("file", "encoding", "observables"):
+            if plain[name] == type(self).model_fields[name].default:
+                del plain[name]
+        for name in ("file", "ansatz"):
+            if openqasm.is_text(plain.get(name) or ""):
+                plain[name] = openqasm.digest(plain[name])
+        return plain
