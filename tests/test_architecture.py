@@ -53,7 +53,7 @@ HOMES = {
 """Each outside library has one home; serving.py is what MLflow itself runs."""
 WINGS = {
     "qdllm": {
-        "circuits": {"errors", "specs"},
+        "circuits": {"errors", "messages", "specs"},
         "encoder": {"errors", "models", "specs"},
         "engine": {"circuits", "errors"},
         "errors": {"messages"},

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from orchestrator.grid import overrides, product, space, yaml_lines
 from orchestrator.grid.product import Point
-from orchestrator.grid.settings import has, nested, shown, with_circuits
+from orchestrator.grid.settings import has, nested, readable, with_circuits
 from orchestrator.grid.space import Search
 from qdllm import families, outside
 from qdllm.errors import ConfigError, nearest
@@ -231,7 +231,7 @@ def by_task(specs: Sequence[TrialSpec]) -> dict[TaskSpec, list[TrialSpec]]:
 def difference(old: Grid, new: Grid) -> list[str]:
     """What makes the new grid another one, a line for each key that differs."""
     before, after = (
-        shown({key: value for key, value in flat(_told(grid)).items() if value != {}})
+        readable({key: value for key, value in flat(_told(grid)).items() if value != {}})
         for grid in (old, new)
     )
     return [

@@ -54,7 +54,7 @@ def with_circuits(content: Any, path: str = "") -> Any:
     return content
 
 
-def shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+def readable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a person reads them: a circuit of one's own by its file's name and a digest."""
     return {
         key: openqasm.label(value) if isinstance(value, str) and openqasm.is_text(value) else value

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from scipy.special import nctdtrinc, stdtrit
 
 from jobs.store import Record
-from orchestrator.grid.settings import shown
+from orchestrator.grid.settings import readable
 from orchestrator.plan.graph import Trial
 from qdllm.intervals import Interval, interval
 from qdllm.specs import flat
@@ -129,7 +129,7 @@ def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
 
 def _settings(trial: Trial) -> dict[str, Any]:
     """A trial's settings by dotted path, as a person reads them."""
-    return shown(flat(trial.spec.model_dump(mode="json")))
+    return readable(flat(trial.spec.model_dump(mode="json")))
 
 
 def keys(settings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from jobs.inputs import gather
 from jobs.kinds.trials import STOPPED
 from orchestrator.console import Phase
 from orchestrator.grid.measures import CURVES
-from orchestrator.grid.settings import shown
+from orchestrator.grid.settings import readable
 from orchestrator.grid.space import point
 from orchestrator.plan import Listed, Result, Searched, Trial
 from orchestrator.plan.graph import grouped
@@ -63,7 +63,7 @@ class Endings:
         """A trial's swept settings."""
         asked = self.sweep.plan.sweep
         if trial.fingerprint not in self.settings and isinstance(asked, Searched):
-            return {**self.shared, **shown(point(asked.search, trial.spec))}
+            return {**self.shared, **readable(point(asked.search, trial.spec))}
         return self.settings[trial.fingerprint]
 
     def done(self, trial: Trial) -> None:

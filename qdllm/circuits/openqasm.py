@@ -20,6 +20,7 @@ import numpy as np
 
 from qdllm.circuits.gates import GATES, Angle, Gate, constant, steps
 from qdllm.errors import ConfigError, nearest
+from qdllm.messages import shown, some
 
 if TYPE_CHECKING:
     from openqasm3 import ast
@@ -234,7 +235,9 @@ class _Reader:
 
     def include(self, node: "ast.Include") -> None:
         if node.filename != LIBRARY:
-            self.fail(node, f"only {LIBRARY!r} can be included, but {node.filename!r} was given")
+            self.fail(
+                node, f"only {LIBRARY!r} can be included, but {shown(node.filename)} was given"
+            )
 
     def register(self, node: "ast.QubitDeclaration") -> None:
         size = int(self.number(node.size)) if node.size else 1
@@ -311,8 +314,8 @@ class _Reader:
         """The qubits that a gate's operand means."""
         name = node.name if isinstance(node.name, str) else node.name.name
         if name not in self.registers:
-            known = ", ".join(self.registers) or "none"
-            self.fail(node, f"unknown qubit {name!r}. There are: {known}")
+            known = some(self.registers)
+            self.fail(node, f"unknown qubit {shown(name)}. There are: {known}")
         register = self.registers[name]
         if not hasattr(node, "indices"):
             return register
@@ -352,7 +355,7 @@ class _Reader:
             defined = _library().get(name)
         if not defined and table not in GATES:
             known = [*GATES, *ALIASES, *_library(), *self.definitions]
-            self.fail(node, f"unknown gate {name!r}{nearest(name, known) or '.'} {_known()}")
+            self.fail(node, f"unknown gate {shown(name)}{nearest(name, known) or '.'} {_known()}")
         wanted = (
             (len(defined.qubits), len(defined.arguments))
             if defined
@@ -422,7 +425,7 @@ class _Reader:
                 hint = nearest(node.name, list(names)) or ";"
                 self.fail(
                     node,
-                    f"unknown parameter {node.name!r}{hint} declare it, as in input float "
+                    f"unknown parameter {shown(node.name)}{hint} declare it, as in input float "
                     f"{node.name};",
                 )
             return names[node.name]

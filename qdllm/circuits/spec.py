@@ -16,10 +16,14 @@ from pydantic_core import PydanticKnownError
 
 from qdllm.circuits import openqasm
 from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
+from qdllm.messages import shown
 from qdllm.specs import HASHED, Spec
 
 FILE = "file"
 """What stands in place of an ansatz and an encoding that a file has itself."""
+
+STRINGS = 1000
+"""Observables at most."""
 
 
 def _whole(value: Any) -> Any:
@@ -27,7 +31,7 @@ def _whole(value: Any) -> Any:
     if not isinstance(value, str) or openqasm.is_text(value):
         return value
     if not value.endswith(openqasm.SUFFIX):
-        raise ValueError(f"{value!r} was given, but a circuit is a {openqasm.SUFFIX} file")
+        raise ValueError(f"{shown(value)} was given, but a circuit is a {openqasm.SUFFIX} file")
     text = openqasm.read(value)
     circuit = openqasm.parse(text)
     if not circuit.angles:
@@ -97,7 +101,7 @@ class CircuitSpec(Spec):
         if value not in (own, cls.model_fields[name].default):
             raise ValueError(
                 f"{openqasm.label(info.data['file'])} is a whole circuit, with {name} of its own; "
-                f"leave it out, or set it to {own}, but {value!r} was given"
+                f"leave it out, or set it to {own}, but {shown(value)} was given"
             )
         return own
 
@@ -136,21 +140,26 @@ class CircuitSpec(Spec):
     def _pauli_strings(cls, value: Any, info: ValidationInfo) -> Any:
         qubits = info.data.get("qubits")
         if isinstance(value, str):
-            return _known(value, OBSERVABLES, f"{', '.join(map(repr, OBSERVABLES))}")
+            return _known(value, OBSERVABLES, ", ".join(map(repr, OBSERVABLES)))
         if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
             raise ValueError(
-                f"{value!r} was given, but observables are {', '.join(OBSERVABLES)} or a list of "
-                "Pauli strings"
+                f"{shown(value)} was given, but observables are {', '.join(OBSERVABLES)} or a list "
+                "of Pauli strings"
             )
+        if len(value) > STRINGS:
+            raise ValueError(f"{len(value):,} strings were given, but {STRINGS:,} are the most")
         for string in value:
             if qubits and len(string) != qubits:
+                length = len(string)
                 raise ValueError(
-                    f"{string!r} has {len(string)} letters, but the circuit has {qubits} qubits"
+                    f"{shown(string)} has {length} letters, but the circuit has {qubits} qubits"
                 )
             if set(string) - set("IXYZ") or set(string) == {"I"}:
-                raise ValueError(f"{string!r} must be made of I, X, Y and Z, and not of I alone")
+                raise ValueError(
+                    f"{shown(string)} must be made of I, X, Y and Z, and not of I alone"
+                )
         if not value or len(set(value)) < len(value):
-            raise ValueError(f"{list(value)} must name one or more strings, each once")
+            raise ValueError(f"{shown(list(value))} must name one or more strings, each once")
         return tuple(value)
 
     @model_serializer(mode="wrap")
