@@ -28,7 +28,7 @@ STRINGS = 1000
 
 def _whole(value: Any) -> Any:
     """A circuit of its own: a .qasm file's, or its text as specs carry it."""
-    if not isinstance(value, str) or openqasm.is_text(value):
+    if not isinstance(value, str) or not value or openqasm.is_text(value):
         return value
     if not value.endswith(openqasm.SUFFIX):
         raise ValueError(f"{shown(value)} was given, but a circuit is a {openqasm.SUFFIX} file")
@@ -77,8 +77,8 @@ class CircuitSpec(Spec):
     `circuits.openqasm`); that name is not hashed.
     """
 
-    file: Annotated[str | None, BeforeValidator(_whole)] = None
-    """A whole circuit, which has its qubits, encoding and layers itself."""
+    file: Annotated[str, BeforeValidator(_whole)] = ""
+    """A whole circuit, which has its qubits, encoding and layers itself; empty: there is none."""
     ansatz: Annotated[str, BeforeValidator(_layer), Field(validate_default=True)] = "published"
     """By name, or a .qasm file with one layer."""
     qubits: int = Field(11, ge=2, le=openqasm.QUBITS, validate_default=True)
@@ -108,9 +108,9 @@ class CircuitSpec(Spec):
     @field_validator("qubits")
     @classmethod
     def _as_many_as_the_file_has(cls, qubits: int, info: ValidationInfo) -> int:
-        texts = (info.data.get("file"), info.data.get("ansatz", ""))
-        text = next((text for text in texts if text and openqasm.is_text(text)), None)
-        if text is None:
+        texts = (info.data.get("file", ""), info.data.get("ansatz", ""))
+        text = next(filter(openqasm.is_text, texts), "")
+        if not text:
             return qubits
         own = openqasm.parse(text).qubits
         if qubits not in (own, cls.model_fields["qubits"].default):
@@ -174,6 +174,6 @@ class CircuitSpec(Spec):
             if plain[name] == type(self).model_fields[name].default:
                 del plain[name]
         for name in ("file", "ansatz"):
-            if openqasm.is_text(plain.get(name) or ""):
+            if openqasm.is_text(plain.get(name, "")):
                 plain[name] = openqasm.digest(plain[name])
         return plain
