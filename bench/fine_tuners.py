@@ -23,7 +23,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from jobs.fine_tune import CLIP, fine_tune
+from jobs.fine_tune import fine_tune
+from jobs.zero import CLIP
 from qdllm import teacher
 from qdllm.encoder import tokenize
 from qdllm.specs import TaskSpec, TeacherSpec

@@ -15,7 +15,10 @@ from qdllm.messages import shown, told
 from qdllm.specs import Spec
 
 Progress = Callable[[str, int, int, str], None]
-"""Called with the phase, how much of it is done, how much there is, and a note."""
+"""Called with the phase, how much of it is done, how much there is, and a note.
+
+Where there is a total of 0, the note is a line that a person should read.
+"""
 
 Request = TypeVar("Request", bound=Spec)
 
@@ -96,6 +99,9 @@ def _lines(every: float = 5.0) -> Progress:
     last: dict[str, float] = {}
 
     def progress(phase: str, done: int, total: int, note: str) -> None:
+        if not total:
+            print(note, file=sys.stderr, flush=True)
+            return
         if done < total and time.monotonic() - last.get(phase, -every) < every:
             return
         last[phase] = time.monotonic()

@@ -1,31 +1,25 @@
-"""Fine-tuning and inference on all workers of a process group; DeepSpeed's only home."""
+"""Fine-tuning and inference on all workers of a process group."""
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
+from jobs import zero
+from jobs.checkpoint import Checkpoints, Course
 from jobs.command import Progress
+from jobs.zero import device
 from qdllm import teacher
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.specs import TeacherSpec
 from qdllm.texts import data
-
-CLIP = 1.0
-"""Gradients are scaled down to this norm."""
 
 CHECKPOINT_STEPS = 500
 """Steps between two checkpoints inside an epoch: what a killed worker costs at most."""
@@ -33,73 +27,25 @@ CHECKPOINT_STEPS = 500
 LOOK_STEPS = 10
 """Steps between two looks at whether a node is about to be taken away."""
 
-Report = Callable[[dict[str, float], Path], None]
-"""Called on every worker with metrics, if there are new ones, and a checkpoint's folder."""
-
-
-@dataclass
-class Course:
-    """How fine-tuning went so far: a point per epoch, and the best epoch's adapter and logits."""
-
-    curve: list[dict[str, float]] = field(default_factory=list)
-    adapter: dict[str, torch.Tensor] = field(default_factory=dict)
-    validation_NC: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    step: int = 0
-    """Batches of the epoch under way that are done."""
-    loss: float = 0.0
-    """Their loss, summed over all rows and workers."""
-    elapsed: float = 0.0
-    """Seconds they took."""
-
-    @property
-    def seconds(self) -> float:
-        """Time spent, over all restarts."""
-        return sum(epoch["seconds"] for epoch in self.curve)
-
-    @property
-    def best(self) -> float:
-        """The highest validation accuracy; negative before the first epoch."""
-        return max((epoch["val.accuracy"] for epoch in self.curve), default=-1.0)
-
-    def save(self, folder: Path) -> None:
-        """Write it beside the engine's own files."""
-        plain = {name: getattr(self, name) for name in ("curve", "step", "loss", "elapsed")}
-        (folder / "course.json").write_text(json.dumps(plain), encoding="utf-8")
-        save_file(self.adapter, folder / "adapter.safetensors")
-        np.save(folder / "validation.npy", self.validation_NC)
-
-    @classmethod
-    def load(cls, folder: Path) -> "Course":
-        """What `save` wrote."""
-        return cls(
-            adapter=load_file(folder / "adapter.safetensors"),
-            validation_NC=np.load(folder / "validation.npy"),
-            **json.loads((folder / "course.json").read_text(encoding="utf-8")),
-        )
-
 
 def fine_tune(
     spec: TeacherSpec,
     dataset: data.Dataset,
     tell: Progress,
-    resume: Path | None = None,
-    report: Report | None = None,
+    checkpoints: Checkpoints | None = None,
     leaving: Callable[[], bool] = lambda: False,
 ) -> Course:
-    """Train for all epochs, or what the checkpoint `resume` lacks of them; keep the best.
+    """Train for all epochs, or what the checkpoint lacks of them; keep the best.
 
-    A checkpoint is reported after every epoch, every `CHECKPOINT_STEPS` inside one, and when
+    A checkpoint is saved after every epoch, every `CHECKPOINT_STEPS` inside one, and when
     `leaving()` says, on all workers alike, that one of them is about to be lost.
     Raises ConfigError if the workers cannot share a batch evenly, TeacherError if the loss is not
-    finite.
+    finite, and StoreError where a checkpoint cannot be read or saved.
     """
     micro = _micro_batch(spec)
     tokenizer, model = teacher.build(spec, len(dataset.classes))
     tokens = tokenize(tokenizer, dataset.train.texts, spec.max_length)
-    engine, course = _engine(spec, model, micro), Course()
-    if resume:
-        course = Course.load(resume)
-        engine.load_checkpoint(str(resume), tag="engine", load_module_strict=False)
+    course, engine = _begin(spec, model, micro, checkpoints, len(dataset.validation.texts), tell)
     while len(course.curve) < spec.epochs:
         began = time.perf_counter() - course.elapsed
         # Only one worker goes on from the sum over all of them.
@@ -108,11 +54,11 @@ def fine_tune(
         steps = _steps(engine, spec, course, tokens, dataset.train.labels_N, tokenizer, tell)
         for course.step, loss in steps:
             total += loss
-            if course.step % LOOK_STEPS or not report:
+            if course.step % LOOK_STEPS or not checkpoints:
                 continue
             if course.step % CHECKPOINT_STEPS == 0 or leaving():
                 course.loss, course.elapsed = _summed(total), time.perf_counter() - began
-                _checkpoint(engine, course, {}, report)
+                _save(checkpoints, engine, model, course)
         point = {"train.loss": _summed(total) / len(tokens)}
         if not math.isfinite(point["train.loss"]):
             raise TeacherError(
@@ -123,12 +69,12 @@ def fine_tune(
         validation_NC = sharded_logits(spec, model, tokenizer, dataset.validation.texts)
         point["val.accuracy"] = accuracy(validation_NC, dataset.validation.labels_N)
         if point["val.accuracy"] > course.best:
-            course.adapter, course.validation_NC = _gathered(model), validation_NC
+            course.adapter, course.validation_NC = zero.gathered_adapter(model), validation_NC
         point["seconds"] = time.perf_counter() - began
         course.curve.append(point)
         course.step, course.loss, course.elapsed = 0, 0.0, 0.0
-        if report:
-            _checkpoint(engine, course, point, report)
+        if checkpoints:
+            _save(checkpoints, engine, model, course)
     engine.destroy()
     return course
 
@@ -160,13 +106,6 @@ def accuracy(logits_NC: np.ndarray, labels_N: np.ndarray) -> float:
     return float((logits_NC.argmax(1) == labels_N).mean())
 
 
-def device() -> torch.device:
-    """This worker's device, which Ray or DeepSpeed has made the current one."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
-
-
 def _micro_batch(spec: TeacherSpec) -> int:
     """How many rows a worker computes at once. Raises ConfigError if a batch cannot be cut so."""
     world = distributed.get_world_size()
@@ -179,41 +118,29 @@ def _micro_batch(spec: TeacherSpec) -> int:
     return micro
 
 
-def _engine(spec: TeacherSpec, model: teacher.Classifier, micro: int) -> Any:
-    """The model under DeepSpeed, with torch's AdamW over LoRA and the head."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    elif spec.precision == "bfloat16" and not torch.cuda.is_bf16_supported(False):
-        raise ConfigError(
-            f"{torch.cuda.get_device_name()} has no bfloat16: give precision: float32, or workers "
-            "with newer GPUs"
-        )
-    import deepspeed
-    import deepspeed.ops
+def _begin(
+    spec: TeacherSpec,
+    model: teacher.Classifier,
+    micro: int,
+    checkpoints: Checkpoints | None,
+    rows: int,
+    tell: Progress,
+) -> tuple[Course, Any]:
+    """The course so far, and an engine that goes on from its end. `rows`: of the validation split.
 
-    # Without this, initialize() on CPU compiles a kernel for a minute and needs g++ and ninja.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if spec.gradient_checkpointing:
-        model.transformer.gradient_checkpointing_enable({"use_reentrant": False})
-    zero: dict[str, Any] = {"stage": spec.zero_stage}
-    if spec.offload:
-        # What is worth moving: the frozen weights, which only stage 3 can move, else Adam's state.
-        zero["offload_param" if spec.zero_stage == 3 else "offload_optimizer"] = {"device": "cpu"}
-    parameters = list(teacher.trainable(model).values())
-    engine, *_ = deepspeed.initialize(
-        model=model,
-        optimizer=torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay),
-        config={
-            "train_batch_size": spec.batch_size,
-            "train_micro_batch_size_per_gpu": micro,
-            "gradient_clipping": CLIP,
-            "zero_optimization": zero,
-            "zero_allow_untested_optimizer": True,
-            "zero_force_ds_cpu_optimizer": False,
-            "bf16": {"enabled": spec.precision == "bfloat16"},
-        },
-    )
-    return engine
+    Where nothing was saved, or nothing that can be used, that is the very beginning.
+    """
+    if checkpoints is None:
+        return Course(), zero.engine(spec, model, micro)
+    saved = checkpoints.load(model, rows, lambda line: tell("teacher", 0, 0, line))
+    return saved.course, zero.engine(spec, model, micro, saved.state, saved.updates)
+
+
+def _save(checkpoints: Checkpoints, engine: Any, model: teacher.Classifier, course: Course) -> None:
+    """Save what is needed to go on from here; every worker brings its part."""
+    state, updates = zero.gathered_state(engine, model)
+    if distributed.get_rank() == 0:
+        checkpoints.save(course, state, updates)
 
 
 def _steps(
@@ -263,23 +190,6 @@ def _summed(total: torch.Tensor) -> float:
     everywhere = total.clone()
     distributed.all_reduce(everywhere)
     return float(everywhere)
-
-
-def _checkpoint(engine: Any, course: Course, metrics: dict[str, float], report: Report) -> None:
-    """Report what is needed to go on from here; each worker brings its part of the engine."""
-    with TemporaryDirectory() as name:
-        engine.save_checkpoint(name, tag="engine", exclude_frozen_parameters=True)
-        if distributed.get_rank() == 0:
-            course.save(Path(name))
-        report(metrics, Path(name))
-
-
-def _gathered(model: teacher.Classifier) -> dict[str, torch.Tensor]:
-    """A copy of the adapter, whole on every worker also where ZeRO 3 spreads it over them."""
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters(list(teacher.trainable(model).values())):
-        return {name: tensor.cpu().clone() for name, tensor in teacher.adapter_of(model).items()}
 
 
 @contextmanager

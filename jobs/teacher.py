@@ -8,9 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,14 @@ import torch
 from torch import distributed
 
 from jobs import kinds
+from jobs.checkpoint import Checkpoints, Course
 from jobs.command import Progress, main
-from jobs.fine_tune import Course, Report, accuracy, device, fine_tune, sharded_logits
+from jobs.fine_tune import accuracy, fine_tune, sharded_logits
 from jobs.kinds import Job
 from jobs.kinds.teachers import ADAPTERS, SHORT, SOFT_LABELS
 from jobs.store import Store
 from jobs.store.patient import PatientStore
+from jobs.zero import device
 from qdllm import teacher
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import pinned, resolve
@@ -48,18 +48,15 @@ def run(
     dataset: Dataset,
     store: Store,
     progress: Progress | None = None,
-    resume: Path | None = None,
-    report: Report | None = None,
 ) -> None:
     """Fine-tune in this process and publish the soft labels, unless the store has them.
 
-    `dataset`: the task's texts, whose files need not lie on this machine. `resume` and `report`:
-    as `fine_tune` takes them. Raises ConfigError for a model that cannot be used, TeacherError if
-    training diverges or the reloaded teacher differs from the live one.
+    `dataset`: the task's texts, whose files need not lie on this machine. Goes on from the
+    checkpoint that the store may have. Raises ConfigError for a model that cannot be used,
+    TeacherError if training diverges or the reloaded teacher differs from the live one.
     """
-    if not store.has(SOFT_LABELS.name, job.fingerprint):
-        _join_group()
-        _teach(job, dataset, store, progress, resume, report)
+    _join_group()
+    _teach(job, dataset, store, progress)
 
 
 def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
@@ -68,13 +65,10 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
     `config`: `job` as text, `store` an address, `dataset` the task's texts as an object in Ray's
     store, and `progress` a `ray.util.queue.Queue` that takes (phase, done,
     total, note), or None.
-    Goes on from the last checkpoint where Ray restarts it. What would go wrong again if it were
+    Goes on from the store's checkpoint where Ray restarts it. What would go wrong again if it were
     started again is returned; only what may not is raised, for Ray to try once more.
     """
     import ray.train
-
-    def report(metrics: dict[str, float], folder: Path) -> None:
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
     warned = False
 
@@ -87,15 +81,11 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
     job, queue, store = kinds.read(config["job"]), config["progress"], PatientStore(config["store"])
     # Not `queue and …`: an empty queue is false.
     progress = None if queue is None else lambda *event: queue.put(event)
-    checkpoint = ray.train.get_checkpoint()
     _join_group()
-    with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
-        resume = Path(folder) if folder else None
-        try:
-            dataset = ray.get(config["dataset"])
-            _teach(job, dataset, store, progress, resume, report, leaving)
-        except (ConfigError, TeacherError) as error:
-            return error
+    try:
+        _teach(job, ray.get(config["dataset"]), store, progress, leaving)
+    except (ConfigError, TeacherError) as error:
+        return error
     return None
 
 
@@ -104,13 +94,17 @@ def _teach(
     dataset: Dataset,
     store: Store,
     progress: Progress | None,
-    resume: Path | None = None,
-    report: Report | None = None,
     leaving: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Fine-tune, reload from what was saved, compare, publish; runs on every worker."""
+    """Fine-tune, reload from what was saved, compare, publish, unless that is done.
+
+    Runs on every worker. One that was killed may have published, and is not to begin anew.
+    """
+    if store.has(SOFT_LABELS.name, job.fingerprint):
+        return
     tell, spec = _sparse(progress), _as_planned(job)
-    course = fine_tune(spec, dataset, tell, resume, report, leaving)
+    checkpoints = Checkpoints(job, store)
+    course = fine_tune(spec, dataset, tell, checkpoints, leaving)
     started = time.perf_counter()
     tokenizer, model = teacher.reload(spec, len(dataset.classes), course.adapter)
     logits_NC = sharded_logits(
@@ -126,6 +120,7 @@ def _teach(
         seconds = course.seconds + time.perf_counter() - started
         commit = resolve(spec.model, spec.weights).revision
         _publish(job, dataset, store, course, splits, seconds, commit)
+        checkpoints.clear()
 
 
 def _as_planned(job: Job[TeacherSpec]) -> TeacherSpec:

@@ -100,6 +100,7 @@ class Terminal:
     def phase(self, name: str, total: float | None = None) -> Iterator["Phase"]:
         """A live line with an estimate of the time left; plain lines where there is no terminal."""
         phase = Phase(name, total)
+        phase.say = self.print
         if self.console.is_terminal and not self.shared:
             columns = (
                 SpinnerColumn(),
@@ -139,7 +140,7 @@ class Terminal:
 
 
 class Phase:
-    """Progress of one phase; `draw` shows the present state."""
+    """Progress of one phase; `draw` shows the present state, `say` prints a line that stays."""
 
     def __init__(self, name: str, total: float | None) -> None:
         self.name, self.total, self.done, self.note = name, total, 0.0, ""
@@ -147,6 +148,14 @@ class Phase:
         self._paced: tuple[float, float] | None = None
         """What was done when the first of it was, and when that was."""
         self.draw: Callable[[], None] = lambda: None
+        self.say: Callable[[str], None] = lambda line: None
+
+    def hear(self, done: float, total: float, note: str) -> None:
+        """Take what a job tells of itself: progress, or with a total of 0 a line to be read."""
+        if total:
+            self.update(done, total, note)
+        else:
+            self.say(note)
 
     def update(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Set what is done, and the total or the note where they are known better by then.

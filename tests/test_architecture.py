@@ -28,7 +28,7 @@ HOMES = {
         "orchestrator/tracking/runs.py",
         "orchestrator/tracking/serving.py",
     },
-    "deepspeed": {"jobs/fine_tune.py"},
+    "deepspeed": {"jobs/zero.py"},
     "transformers": {"qdllm/teacher.py", "qdllm/encoder.py"},
     "peft": {"qdllm/teacher.py"},
     "huggingface_hub": {"orchestrator/report/champion.py", "qdllm/models.py"},
@@ -84,10 +84,11 @@ WINGS = {
     "jobs": {
         "evaluate": {"command", "inputs", "kinds", "store", "trial"},
         "features": {"command", "kinds", "store"},
-        "fine_tune": {"command"},
+        "checkpoint": {"kinds", "store", "zero"},
+        "fine_tune": {"checkpoint", "command", "zero"},
         "inputs": {"kinds", "store"},
         "store": {"command", "kinds"},
-        "teacher": {"command", "fine_tune", "kinds", "store"},
+        "teacher": {"checkpoint", "command", "fine_tune", "kinds", "store", "zero"},
         "trial": {"command", "inputs", "kinds", "store"},
     },
     "orchestrator": {

@@ -95,8 +95,8 @@ class Kind:
     """The module that makes one; empty where others bring it forth."""
     holds: Literal["node", "workers", "trial"] = "node"
     """What its maker holds: all CPUs of a node, by its `run`; workers of Ray Train, one GPU each
-    where there are some, by its `train_loop` (without Ray by its `run`, which takes a checkpoint to
-    go on from, and where to report others); or what a grid gives each of its trials."""
+    where there are some, by its `train_loop` (without Ray by its `run`), which goes on from what it
+    has left in the store; or what a grid gives each of its trials."""
     one_core: bool = False
     """Whether its maker keeps to one core."""
     phase: Callable[[Any], str] = lambda spec: ""

@@ -1,4 +1,4 @@
-"""A fine-tuned teacher: its soft labels, which students read, and its adapter."""
+"""A fine-tuned teacher: its soft labels, which students read, its adapter, its checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -82,4 +82,11 @@ ADAPTERS = Kind(
     told={"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
     kept="used",
 )
-KINDS = (SOFT_LABELS, ADAPTERS)
+CHECKPOINTS = Kind(
+    name="checkpoints",
+    label="checkpoints",
+    spec=TeacherSpec,
+    told={"": "spec/model", "epochs": "summary/curve", "steps": "summary/step"},
+)
+"""Of teachers in training, under the fingerprint of what they will publish."""
+KINDS = (SOFT_LABELS, ADAPTERS, CHECKPOINTS)

@@ -174,7 +174,8 @@ def verify(store: Store, options: argparse.Namespace) -> int:
 def gc(store: Store, options: argparse.Namespace) -> int:
     """Delete what no run can use. Not to be run beside a sweep with --keep-used."""
     held = inventory(store)
-    garbage = leftovers(store, held, time.time()) + old_checkpoints(held)
+    now = time.time()
+    garbage = leftovers(store, held, now) + old_checkpoints(held, now)
     if options.keep_used:
         garbage += unused(store, held)
     garbage = [item for item in garbage if not behind_link(item.files)]

@@ -8,14 +8,13 @@ from statistics import fmean
 from typing import Any
 
 from jobs import kinds
+from jobs.kinds.teachers import CHECKPOINTS
 from jobs.store.record import DamagedError, Record, VersionError
 from jobs.store.results import RECORD, RESULT, File, Store
 
 Key = tuple[str, str]
 """A result's kind and fingerprint."""
 
-CHECKPOINTS = "checkpoints"
-"""Of teachers in training, under the fingerprint of what they will publish."""
 NAME = re.compile(r"[\w.-]+")
 """What kinds and fingerprints are made of."""
 GRACE = 3600.0
@@ -88,7 +87,7 @@ def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
     """
     garbage = []
     for key, files in held.folders.items():
-        if key[0] not in kinds.kinds():
+        if key[0] not in kinds.kinds() or _foreign(held, key):
             continue
         stray = [file for file in files if _is_data(file) and file.modified < now - GRACE]
         record = peek(store, key) if stray else None
@@ -100,15 +99,20 @@ def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
     return garbage
 
 
-def old_checkpoints(held: Inventory) -> list[Garbage]:
-    """Checkpoints of teachers whose soft labels are published."""
+def old_checkpoints(held: Inventory, now: float) -> list[Garbage]:
+    """Checkpoints of teachers whose soft labels are published, and what only an earlier version of
+    this program reads, unless it is younger than an hour at `now`, in Unix time."""
     trained = [each for each in kinds.kinds().values() if each.holds == "workers"]
-    return [
-        Garbage(f"{CHECKPOINTS}/{fingerprint}", f"its {each.label} are published", files)
-        for (folder, fingerprint), files in held.folders.items()
-        for each in trained
-        if folder == CHECKPOINTS and (each.name, fingerprint) in held.results
-    ]
+    garbage = []
+    for key, files in held.folders.items():
+        if key[0] != CHECKPOINTS.name:
+            continue
+        published = [each for each in trained if (each.name, key[1]) in held.results]
+        if published:
+            garbage.append(Garbage("/".join(key), f"its {published[0].label} are published", files))
+        elif _foreign(held, key) and all(file.modified < now - GRACE for file in files):
+            garbage.append(Garbage("/".join(key), "of an earlier version, not read here", files))
+    return garbage
 
 
 def unused(store: Store, held: Inventory) -> list[Garbage]:
@@ -133,6 +137,12 @@ def unused(store: Store, held: Inventory) -> list[Garbage]:
         for key, sources in made_from.items()
         if key[1] not in used and not (kept[key[0]] == "source" and sources <= used)
     ]
+
+
+def _foreign(held: Inventory, key: Key) -> bool:
+    """Whether a checkpoint is an earlier version's: a folder of Ray's, without a record."""
+    own = key in held.results or all(map(_is_data, held.folders[key]))
+    return key[0] == CHECKPOINTS.name and not own
 
 
 def _named(file: File) -> bool:

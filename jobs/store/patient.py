@@ -25,6 +25,10 @@ class PatientStore(Store):
         """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
         return _patiently(lambda: super(PatientStore, self).publish(*names, **parts))
 
+    def replace(self, *names: Any, **parts: Any) -> Record:
+        """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
+        return _patiently(lambda: super(PatientStore, self).replace(*names, **parts))
+
 
 def _patiently(call: Callable[[], Answer]) -> Answer:
     began = time.monotonic()

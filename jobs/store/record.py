@@ -8,7 +8,7 @@ import shlex
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from qdllm.errors import StoreError
 from qdllm.specs import SCHEMA, canonical
@@ -32,7 +32,8 @@ class DataFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: str = Field(pattern=r"^[\w-]+\.safetensors$")
+    """A file beside the record, and nowhere else."""
     sha256: str
     bytes: int
 

@@ -3,8 +3,9 @@
 A result lives under `<kind>/<fingerprint>/`: one safetensors file named by its own digest, then
 `record.json`, which names that file. No record, no result. Whoever races and whatever is killed:
 
-- A file appears whole or not at all, and a record after its data. Records are never replaced: of
-  writers that race, the one whose record arrives first is the result, and all get its record.
+- A file appears whole or not at all, and a record after its data. Records are never replaced, but
+  for what is no result yet: of writers that race, the one whose record arrives first is the result,
+  and all get its record.
 - A loser removes its own data, unless its bytes, and so its file, are the winner's. No writer needs
   that file: against the record that stands they all lose.
 - A writer that dies, or meets a full disk, leaves at most data that no record names: harmless, and
@@ -34,12 +35,22 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from jobs.store import address
-from jobs.store.record import DataFile, Record, damaged, read, versions, write
+from jobs.store.record import (
+    DamagedError,
+    DataFile,
+    Record,
+    VersionError,
+    damaged,
+    read,
+    versions,
+    write,
+)
 from qdllm.errors import ConfigError, StoreError
 from qdllm.specs import SCHEMA
 
-RECORD = "record.json"
-OURS = (".json", ".safetensors")
+RECORD, DATA = "record.json", ".safetensors"
+"""A record's name, and how the names of data end."""
+OURS = (".json", DATA)
 """How the names of all files end that a store writes itself."""
 RESULT = re.compile(r"(record\.json|[0-9a-f]{16}\.safetensors)(#\d+)?")
 """The names of a result's files: its record, its data, and both while they are written."""
@@ -86,16 +97,19 @@ class Store:
         paths = [file.path.split("/") for file in self._listed(kind)]
         return frozenset(path[-2] for path in paths if path[-1] == RECORD)
 
-    def files(self) -> list[File]:
-        """Every file in the store, whoever wrote it, and on a disk what killed writers left."""
-        return self._listed()
+    def files(self, under: str = "") -> list[File]:
+        """Every file in the store, whoever wrote it, and on a disk what killed writers left.
+
+        `under`: a folder, for those in it alone.
+        """
+        return self._listed(under)
 
     def _listed(self, prefix: str = "") -> list[File]:
         with self._told(f"list {self.uri}"):
             if self._folder:
                 return list(_files(self._folder, tuple(filter(None, prefix.split("/")))))
             listing = obstore.list(self._backend, prefix=prefix or None).collect()
-        # Ray's file system marks the folders of a bucket by empty files, named as the folders are.
+        # Earlier versions had Ray's file system mark folders by empty files, named as these are.
         return [
             File(str(entry["path"]), entry["size"], entry["last_modified"].timestamp())
             for entry in listing
@@ -173,33 +187,41 @@ class Store:
         Where another writer was faster, its record is returned and ours leaves no trace.
         Raises StoreError if the store refuses the write; what was there stays as it was.
         """
-        data = save_tensors({name: np.ascontiguousarray(array) for name, array in tensors.items()})
-        digest = hashlib.sha256(data).hexdigest()
-        record = Record(
-            schema_version=SCHEMA,
-            kind=kind,
-            fingerprint=fingerprint,
-            spec=spec,
-            made_from=dict(made_from),
-            summary=dict(summary),
-            data=DataFile(name=f"{digest[:16]}.safetensors", sha256=digest, bytes=len(data)),
-            created=time.time(),
-            seconds=seconds,
-            versions=versions(),
-        )
-        path = f"{kind}/{fingerprint}/{RECORD}"
+        record, data = _made(kind, fingerprint, tensors, spec, made_from, summary, seconds)
         try:
-            with self._told(f"write {self.uri}/{kind}/{fingerprint}"):
-                obstore.put(self._backend, _data_path(record), data)
-                obstore.put(self._backend, path, write(record), mode="create")
+            self._write(record, data, "create")
         except AlreadyExistsError:
             return self._winner(record)
         return record
 
-    def clear(self, prefix: str) -> None:
-        """Delete what lies under a path that is no result's, such as a teacher's checkpoints.
+    def replace(self, kind: str, fingerprint: str, **parts: Any) -> Record:
+        """Write what is no result yet over what stands there, whose data goes last.
 
-        In a bucket, Ray's empty markers of folders stay: obstore has no name for them.
+        `parts`: as `publish` takes them. Raises StoreError if the store refuses the write; what was
+        there stands then.
+        """
+        try:
+            before = self.record(kind, fingerprint)
+        except (DamagedError, VersionError):
+            before = None
+        record, data = _made(kind, fingerprint, **parts)
+        self._write(record, data, "overwrite")
+        if before and before.data.name != record.data.name:
+            with suppress(BaseError, OSError):
+                obstore.delete(self._backend, _data_path(before))
+        return record
+
+    def _write(self, record: Record, data: bytes, mode: Literal["create", "overwrite"]) -> None:
+        path = f"{record.kind}/{record.fingerprint}"
+        with self._told(f"write {self.uri}/{path}"):
+            obstore.put(self._backend, _data_path(record), data)
+            obstore.put(self._backend, f"{path}/{RECORD}", write(record), mode=mode)
+
+    def clear(self, prefix: str) -> None:
+        """Delete what lies under a path, such as a teacher's checkpoint.
+
+        In a bucket, the empty markers of folders stay that earlier versions had Ray leave: obstore
+        has no name for them.
         """
         self.delete(self._listed(prefix))
 
@@ -291,6 +313,33 @@ def _below(folder: Path, inside: tuple[str, ...], linked: bool) -> Iterator[File
                 elif entry.is_file():
                     status = entry.stat()
                     yield File("/".join(path), status.st_size, status.st_mtime, link)
+
+
+def _made(
+    kind: str,
+    fingerprint: str,
+    tensors: Mapping[str, np.ndarray],
+    spec: dict[str, Any],
+    made_from: Mapping[str, str],
+    summary: Mapping[str, Any],
+    seconds: float,
+) -> tuple[Record, bytes]:
+    """A record, and the data that it names."""
+    data = save_tensors({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    record = Record(
+        schema_version=SCHEMA,
+        kind=kind,
+        fingerprint=fingerprint,
+        spec=spec,
+        made_from=dict(made_from),
+        summary=dict(summary),
+        data=DataFile(name=f"{digest[:16]}{DATA}", sha256=digest, bytes=len(data)),
+        created=time.time(),
+        seconds=seconds,
+        versions=versions(),
+    )
+    return record, data
 
 
 def _data_path(record: Record) -> str:

@@ -1,12 +1,11 @@
 """Jobs on Ray: one on a node, or one on the workers of Ray Train."""
 
 import importlib
-import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
 
 from jobs import kinds
 from jobs.kinds import Job
@@ -54,16 +53,17 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
     """Have a job made, by its kind's `train_loop`, on `workers` workers of Ray Train.
 
     None: one per GPU, or else one. Every node gets the texts from here: their files may lie on this
-    one alone. Checkpoints go to `checkpoints/` in the store, under the job's fingerprint, and so
-    are found again. A worker that dies is started anew, at most `FAILURES` times; a node that its
-    cloud takes away counts apart, at most `PREEMPTIONS` times.
+    one alone. A worker that dies is started anew, at most `FAILURES` times; a node that its cloud
+    takes away counts apart, at most `PREEMPTIONS` times. It goes on from the loop's own checkpoints
+    in the store: Ray gets none, whose list of them would be believed by whoever reads it, and so it
+    has nothing to keep but an empty folder here.
 
     A worker asks for a GPU where there are some, or where the autoscaler can start some: one
     node's, if none is up; else for a node that is for teachers, if there is one; else for cores.
     Raises the error that the loop returns, or JobError if training fails.
     """
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.backend import Backend
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -84,7 +84,10 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
     share: dict[str, float] = {"GPU": 1} if gpus else {TEACHER: own / workers} if own else {}
     if not share:
         share = {"CPU": max(1, capacity.largest("CPU") // workers)}
-    with _progress(phase) as (queue, drain):
+    with (
+        tempfile.TemporaryDirectory(prefix="train-") as scratch,
+        _progress(phase) as (queue, drain),
+    ):
         trainer = TorchTrainer(
             loop,
             train_loop_config={
@@ -101,11 +104,10 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
             ),
             run_config=RunConfig(
                 name=job.fingerprint,
-                storage_path=_address(store.uri + "/checkpoints"),
+                storage_path=scratch,
                 failure_config=FailureConfig(
                     max_failures=FAILURES, max_preemption_failures=PREEMPTIONS
                 ),
-                checkpoint_config=CheckpointConfig(num_to_keep=1),
             ),
         )
         endings: list[Any] = []
@@ -125,22 +127,10 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
         raise endings[0]
 
 
-def _address(uri: str) -> str:
-    """A store's address as Ray's file systems want it: a path, or S3 with its endpoint inside."""
-    if uri.startswith("file://"):
-        return unquote(uri.removeprefix("file://"))
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if uri.startswith("s3://"):
-        uri = f"s3://{quote(uri.removeprefix('s3://'))}"
-        if endpoint:
-            scheme, _, host = endpoint.partition("://")
-            uri += f"?{urlencode({'endpoint_override': host.rstrip('/'), 'scheme': scheme})}"
-    return uri
-
-
 @contextmanager
 def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """A queue for workers' (phase, done, total, note), and a function that shows the newest."""
+    """A queue for workers' (phase, done, total, note), and a function that shows the newest of it,
+    and every line that is to be read."""
     import ray
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -152,10 +142,13 @@ def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
     def drain() -> None:
         # Where the queue is lost, the work itself tells what became of it.
         with suppress(ray.exceptions.RayError):
-            waiting = queue.qsize()
-            if waiting:
-                _, done, total, note = queue.get_nowait_batch(waiting)[-1]
-                phase.update(done, total, note)
+            events = queue.get_nowait_batch(queue.qsize())
+            lines, steps = (
+                [event for event in events if bool(event[2]) is counted]
+                for counted in (False, True)
+            )
+            for _, *event in lines + steps[-1:]:
+                phase.hear(*event)
 
     try:
         yield queue, drain

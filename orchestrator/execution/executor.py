@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.kinds import Job
@@ -46,18 +45,11 @@ class Executor(Protocol):
         ...
 
     def train(
-        self,
-        job: Job[Any],
-        dataset: Dataset,
-        store: Store,
-        phase: Phase,
-        *,
-        workers: int | None,
-        home: Path,
+        self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: int | None
     ) -> None:
         """Make a result whose maker takes workers; None: as many as suit what there is.
 
-        Goes on from its last checkpoint. Raises what the maker raises.
+        Goes on from its checkpoint in the store. Raises what the maker raises.
         """
         ...
 

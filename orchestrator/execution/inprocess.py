@@ -4,10 +4,8 @@ Results are those that Ray's workers give, to the bit.
 """
 
 import importlib
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from jobs import kinds
@@ -47,34 +45,10 @@ class InProcess:
         maker.run(job, dataset, PatientStore(store.uri), _progress(phase))
 
     def train(
-        self,
-        job: Job[Any],
-        dataset: Dataset,
-        store: Store,
-        phase: Phase,
-        *,
-        workers: int | None,
-        home: Path,
+        self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: int | None
     ) -> None:
-        """As Executor does, on one worker; checkpoints lie in the home."""
-        folder = home / "checkpoints" / job.fingerprint
-        fresh, old = folder.with_suffix(".new"), folder.with_suffix(".old")
-
-        def report(metrics: dict[str, float], checkpoint: Path) -> None:
-            for leftover in (fresh, old):
-                shutil.rmtree(leftover, ignore_errors=True)
-            shutil.copytree(checkpoint, fresh)
-            if folder.exists():
-                folder.rename(old)
-            fresh.rename(folder)
-
-        maker = importlib.import_module(kinds.kind(job.kind).maker)
-        resume = folder if folder.exists() else None
-        maker.run(job, dataset, store, _progress(phase), resume, report)
-        for path in (folder, fresh, old):
-            shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):  # another teacher's checkpoints may lie there
-            folder.parent.rmdir()
+        """As Executor does, on one worker."""
+        self.run(job, dataset, store, phase)
 
     def run_list(self, group: Group, trials: Sequence[Trial]) -> None:
         """As Executor does."""
@@ -112,4 +86,4 @@ class InProcess:
 
 
 def _progress(phase: Phase) -> Callable[[str, int, int, str], None]:
-    return lambda name, done, total, note: phase.update(done, total, note)
+    return lambda name, *event: phase.hear(*event)

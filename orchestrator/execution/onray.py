@@ -5,7 +5,6 @@ Ray takes seconds to import and reads its environment then, so it is imported on
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from jobs.kinds import Job
@@ -48,19 +47,10 @@ class OnRay:
         cluster.run(job, dataset, store, phase)
 
     def train(
-        self,
-        job: Job[Any],
-        dataset: Dataset,
-        store: Store,
-        phase: Phase,
-        *,
-        workers: int | None,
-        home: Path,
+        self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: int | None
     ) -> None:
-        """As Executor does; checkpoints lie in the store, where every node finds them."""
+        """As Executor does."""
         cluster.train(job, dataset, store, phase, workers)
-        # Its result is published, so its checkpoints only take room.
-        store.clear(f"checkpoints/{job.fingerprint}")
 
     def run_list(self, group: Group, trials: Sequence[Trial]) -> None:
         """As Executor does."""

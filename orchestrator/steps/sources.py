@@ -59,8 +59,7 @@ def make(sweep: Sweep, job: Job[Any], phase: Phase) -> Record:
         sweep.session.connect()
         executor, made = sweep.session.executor, (job, sweep.dataset, sweep.store, phase)
         if kinds.kind(job.kind).holds == "workers":
-            workers, home = sweep.definition.teacher_workers, sweep.session.locations.home
-            executor.train(*made, workers=workers, home=home)
+            executor.train(*made, sweep.definition.teacher_workers)
         else:
             executor.run(*made)
         record = sweep.store.record(job.kind, job.fingerprint)

@@ -1,15 +1,18 @@
 import csv
+import hashlib
 import json
 import os
-import shutil
+import pickle
+import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from malicious import Malicious, of_ray
 from tiny_models import save, texts_of
 from torch import distributed
 from torch.nn.functional import cross_entropy
@@ -17,10 +20,12 @@ from torch.nn.functional import cross_entropy
 from jobs import fine_tune as module
 from jobs import kinds
 from jobs import teacher as job
-from jobs.fine_tune import CLIP, fine_tune
+from jobs.checkpoint import Checkpoints, Course
+from jobs.fine_tune import fine_tune
 from jobs.kinds import Job
 from jobs.kinds.teachers import SOFT_LABELS
-from jobs.store import Store
+from jobs.store import Store, record
+from jobs.zero import CLIP
 from qdllm import teacher
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
@@ -177,36 +182,105 @@ def test_bfloat16_trains_and_is_reloaded_within_its_tolerance(task, base, stage,
     assert curve[-1]["train.loss"] < 0.8 * curve[0]["train.loss"]
 
 
-def rank_of_two(rank: int, folder: str, task: TaskSpec, specs: list[TeacherSpec]) -> None:
+class Killed(Exception):
+    """Stands for the end of a worker right after a checkpoint."""
+
+
+def leave(task: TaskSpec, spec: TeacherSpec, store: Store) -> None:
+    """Train until a checkpoint inside the second epoch, where a notice asks for one."""
+    looks = []
+
+    def leaving() -> bool:
+        looks.append(None)
+        if len(looks) == 6:
+            raise Killed
+        return len(looks) == 5
+
+    dataset, checkpoints = data.load(task), Checkpoints(named(task, spec), store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LOOK_STEPS", 2)
+        with pytest.raises(Killed):
+            fine_tune(spec, dataset, silent, checkpoints, leaving)
+
+
+def rank_of_two(
+    rank: int, folder: str, task: TaskSpec, specs: list[TeacherSpec], left: list[TeacherSpec]
+) -> None:
+    """Teach all `specs`, and begin with those `left`."""
     os.environ["LOCAL_RANK"] = str(rank)
     torch.set_num_threads(1)
     where = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    store = Store(f"{folder}/store")
     for spec in specs:
-        taught(task, spec, Store(f"{folder}/store"))
+        taught(task, spec, store)
+    for spec in left:
+        leave(task, spec, store)
     distributed.barrier()
     # Not by way of the interpreter's end, where a thread of gloo's that still wants the GIL aborts
     # the process: torch joins those threads only when DeepSpeed lets go of its groups, at exit.
     os._exit(0)
 
 
+PASSED_ON = (1, 3)
+"""The stages of teachers that begin with as many workers as they do not end with."""
+
+
+def begun_by_one(base: str, stage: int) -> TeacherSpec:
+    return spec_of(base, zero_stage=stage, seed=1)
+
+
+def begun_by_two(base: str, stage: int) -> TeacherSpec:
+    return spec_of(base, zero_stage=stage, seed=2)
+
+
 @pytest.fixture(scope="module")
 def by_two(task, base, tmp_path_factory) -> Store:
-    """What two workers make at each stage, one after the other: they take seconds to start."""
+    """What two workers make at each stage, one after the other: they take seconds to start.
+
+    Some of it one worker has begun; some they leave to one.
+    """
     folder = str(tmp_path_factory.mktemp("by two"))
+    store = Store(f"{folder}/store")
+    job._join_group()
+    for stage in PASSED_ON:
+        leave(task, begun_by_one(base, stage), store)
     specs = [spec_of(base, zero_stage=stage) for stage in STAGES]
-    torch.multiprocessing.spawn(rank_of_two, (folder, task, specs), nprocs=2)
-    return Store(f"{folder}/store")
+    specs += [begun_by_one(base, stage) for stage in PASSED_ON]
+    left = [begun_by_two(base, stage) for stage in PASSED_ON]
+    torch.multiprocessing.spawn(rank_of_two, (folder, task, specs, left), nprocs=2)
+    return store
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_workers_give_what_one_gives(task, base, stage, by_two, tmp_path):
-    alone = Store(str(tmp_path))
-    key = taught(task, spec_of(base, zero_stage=stage), alone)
-    record, splits = by_two.load(SOFT_LABELS.name, key)
+    assert_alike(task, spec_of(base, zero_stage=stage), by_two, Store(str(tmp_path)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", PASSED_ON)
+def test_two_workers_go_on_from_what_one_has_left(task, base, stage, by_two, tmp_path):
+    assert_alike(task, begun_by_one(base, stage), by_two, Store(str(tmp_path)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", PASSED_ON)
+def test_one_worker_goes_on_from_what_two_have_left(task, base, stage, by_two, tmp_path):
+    spec, steps = begun_by_two(base, stage), []
+    taught(task, spec, by_two, lambda phase, done, *_: steps.append((phase, done)))
+    assert min(done for phase, done in steps if phase == "teacher") > 6, "it began anew"
+    assert_alike(task, spec, by_two, Store(str(tmp_path)), workers=1)
+
+
+def assert_alike(
+    task: TaskSpec, spec: TeacherSpec, made: Store, alone: Store, workers: int = 2
+) -> None:
+    """What is there already is what one worker gives without a break, but for round-off."""
+    key = taught(task, spec, alone)
+    record, splits = made.load(SOFT_LABELS.name, key)
     _, expected = alone.load(SOFT_LABELS.name, key)
-    assert record.summary["workers"] == 2
+    assert record.summary["workers"] == workers
     for name, logits_NC in splits.items():
         np.testing.assert_allclose(logits_NC, expected[name], rtol=1e-3, atol=1e-3)
 
@@ -217,63 +291,168 @@ def test_workers_that_cannot_share_a_batch_are_refused(task, base, tmp_path):
     with pytest.raises(
         Exception, match="batch size 15 cannot be shared evenly by 2 workers, 7 rows"
     ):
-        torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, [spec]), nprocs=2)
+        torch.multiprocessing.spawn(rank_of_two, (str(tmp_path), task, [spec], []), nprocs=2)
 
 
-class Killed(Exception):
-    """Stands for the end of a worker right after a checkpoint."""
+class Killing(Checkpoints):
+    """Ends its worker once a checkpoint is saved that has so many whole epochs and steps."""
+
+    at: tuple[int, int]
+
+    def save(self, course: Course, state: dict, updates: int) -> None:
+        super().save(course, state, updates)
+        if (len(course.curve), course.step) == self.at:
+            raise Killed
+
+
+def until_killed(made, dataset, store, epochs, step, leaving=lambda: False) -> None:
+    """Train until right after that checkpoint."""
+    checkpoints = Killing(made, store)
+    checkpoints.at = epochs, step
+    job._join_group()
+    with pytest.raises(Killed):
+        fine_tune(made.spec, dataset, silent, checkpoints, leaving)
+
+
+def assert_equal_to_the_bit(course: Course, expected: Course) -> None:
+    for point, other in zip(course.curve, expected.curve, strict=True):
+        assert point["train.loss"] == other["train.loss"]
+        assert point["val.accuracy"] == other["val.accuracy"]
+    assert course.adapter.keys() == expected.adapter.keys()
+    for name, value in course.adapter.items():
+        assert torch.equal(value.float(), expected.adapter[name].float()), name
+    np.testing.assert_array_equal(course.validation_NC, expected.validation_NC)
 
 
 @pytest.mark.parametrize(
-    ("stage", "epochs", "step"), [(0, 2, 0), (2, 2, 0), (3, 2, 0), (0, 0, 2), (2, 1, 4)]
+    ("epochs", "step", "settings"),
+    [
+        (0, 2, {"zero_stage": 0}),
+        (2, 0, {"zero_stage": 0}),
+        (2, 0, {"zero_stage": 1}),
+        (1, 4, {"zero_stage": 2}),
+        (0, 2, {"zero_stage": 2, "offload": True}),
+        (2, 0, {"zero_stage": 3}),
+        (0, 2, {"zero_stage": 3, "offload": True, "gradient_checkpointing": True, "epochs": 1}),
+        (0, 2, {"zero_stage": 0, "precision": "bfloat16", "epochs": 1}),
+        (0, 2, {"zero_stage": 2, "precision": "bfloat16", "epochs": 1, "micro_batch_size": 4}),
+        (0, 2, {"zero_stage": 3, "precision": "bfloat16", "epochs": 1}),
+    ],
 )
 def test_a_resumed_course_ends_where_an_unbroken_one_does(
-    task, base, stage, epochs, step, tmp_path, monkeypatch
+    task, base, epochs, step, settings, tmp_path, monkeypatch
 ):
     """Killed after two epochs, inside the first, or in the second as its node was taken away."""
-    job._join_group()
     monkeypatch.setattr(module, "LOOK_STEPS", 2)
     monkeypatch.setattr(module, "CHECKPOINT_STEPS", 2 if step == 2 else 1000)
-    spec, dataset = spec_of(base, zero_stage=stage, dropout=0.2), data.load(task)
-    looks = []
-
-    def report(metrics: dict[str, float], folder: Path) -> None:
-        reached = json.loads((folder / "course.json").read_text())
-        if (len(reached["curve"]), reached["step"]) == (epochs, step):
-            shutil.copytree(folder, tmp_path / "checkpoint")
-            raise Killed
+    spec, dataset = spec_of(base, dropout=0.2, **settings), data.load(task)
+    made, store, looks = named(task, spec), Store(str(tmp_path)), []
 
     def leaving() -> bool:
         looks.append(None)
         return step == 4 and len(looks) > 3
 
-    with pytest.raises(Killed):
-        fine_tune(spec, dataset, silent, report=report, leaving=leaving)
-    resumed = fine_tune(spec, dataset, silent, resume=tmp_path / "checkpoint")
-    unbroken = fine_tune(spec, dataset, silent)
-    for point, expected in zip(resumed.curve, unbroken.curve, strict=True):
-        assert point["train.loss"] == pytest.approx(expected["train.loss"], rel=1e-6)
-    for name, value in resumed.adapter.items():
-        torch.testing.assert_close(value, unbroken.adapter[name])
+    until_killed(made, dataset, store, epochs, step, leaving)
+    resumed = fine_tune(spec, dataset, silent, Checkpoints(made, store))
+    assert_equal_to_the_bit(resumed, fine_tune(spec, dataset, silent))
+    assert len(store.files("checkpoints")) == 2
 
 
 def test_a_teacher_that_comes_back_different_is_not_published(task, base, tmp_path):
-    job._join_group()
-    spec, dataset, store = spec_of(base), data.load(task), Store(str(tmp_path / "store"))
-    kept = tmp_path / "checkpoint"
-    fine_tune(spec, dataset, silent, report=lambda _, folder: replace(kept, folder))
-    adapter = load_file(kept / "adapter.safetensors")
-    adapter["head.bias"] += 0.01
-    save_file(adapter, kept / "adapter.safetensors")
+    made, dataset, store = named(task, spec_of(base)), data.load(task), Store(str(tmp_path))
+    until_killed(made, dataset, store, 3, 0)
+    key = "checkpoints", made.fingerprint
+    _, arrays = store.load(*key)
+    arrays["adapter/head.bias"] = arrays["adapter/head.bias"] + np.float32(0.01)
+    rewrite(store, key, tensors=arrays)
     with pytest.raises(TeacherError, match=r"differ from the live ones by up to 0\.01"):
-        job._teach(named(task, spec), dataset, store, None, resume=kept)
+        job.run(made, dataset, store)
     assert not store.fingerprints(SOFT_LABELS.name)
     assert not store.fingerprints("adapters")
 
 
-def replace(target: Path, source: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+def rewrite(store: Store, key: tuple[str, str], **change) -> None:
+    """Another checkpoint in the place of one, with digests that are right."""
+    record, arrays = store.load(*key)
+    parts = {"tensors": arrays, "spec": record.spec, "made_from": record.made_from}
+    parts |= {"summary": record.summary, "seconds": record.seconds}
+    store.replace(*key, **(parts | change))
+
+
+def pickled_data(store: Store, folder: Path, evil: Malicious, right: bool) -> None:
+    """A pickle in the place of a checkpoint's tensors; `right`: under its own digest."""
+    body = pickle.dumps(evil)
+    fields = json.loads((folder / "record.json").read_text())
+    (folder / fields["data"]["name"]).write_bytes(body)
+    if right:
+        del fields["sha256"]
+        fields["data"] |= {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)}
+        (folder / "record.json").write_bytes(record.write(record.Record.model_validate(fields)))
+
+
+def other(store: Store, folder: Path, evil: Malicious, **change) -> None:
+    """A checkpoint with another content."""
+    rewrite(store, ("checkpoints", folder.name), **change)
+
+
+def an_earlier_versions(store: Store, folder: Path, evil: Malicious) -> None:
+    store.clear(f"checkpoints/{folder.name}")
+    of_ray(folder, evil)
+
+
+BAD = {
+    "a pickle": (
+        partial(pickled_data, right=False),
+        r"its data file has \d+ bytes, the record says",
+    ),
+    "a pickle with the right digest": (
+        partial(pickled_data, right=True),
+        "its data is unreadable",
+    ),
+    "tensors of another model": (
+        partial(other, tensors={"value/head.bias": np.ones(3, np.float32)}),
+        "of its tensors are not this teacher's, the first is 'exp_avg/head.bias'",
+    ),
+    "another content": (
+        partial(other, summary={"curve": {}, "step": "2"}),
+        "in its record, curve: Input should be a valid list",
+    ),
+    "an earlier version's": (
+        an_earlier_versions,
+        "it is an earlier version's, and those are not read",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_no_code_in_a_checkpoint_is_run_and_training_begins_anew(
+    task, base, case, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "CHECKPOINT_STEPS", 2)
+    monkeypatch.setattr(module, "LOOK_STEPS", 2)
+    spec, dataset = spec_of(base, epochs=1), data.load(task)
+    made, store, lines = named(task, spec), Store(str(tmp_path / "store")), []
+    until_killed(made, dataset, store, 0, 2)
+    put, message = BAD[case]
+    folder = tmp_path / "store" / "checkpoints" / made.fingerprint
+    put(store, folder, Malicious(tmp_path / "it ran"))
+
+    def tell(phase: str, done: int, total: int, note: str) -> None:
+        lines.extend([note] * (total == 0))
+
+    job.run(made, dataset, store, tell)
+    assert not (tmp_path / "it ran").exists()
+    (line,) = lines
+    assert re.match(
+        rf"the checkpoint checkpoints/{made.fingerprint} is not used, training begins anew: ", line
+    )
+    assert re.search(message, line)
+    _, splits = store.load(SOFT_LABELS.name, made.fingerprint)
+    alone = Store(str(tmp_path / "alone"))
+    job.run(made, dataset, alone)
+    for name, expected_NC in alone.load(SOFT_LABELS.name, made.fingerprint)[1].items():
+        np.testing.assert_array_equal(splits[name], expected_NC)
+    assert not store.files("checkpoints")
 
 
 def test_the_best_epoch_is_kept(task, base):

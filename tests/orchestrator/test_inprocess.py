@@ -91,10 +91,10 @@ def test_a_teacher_goes_on_from_its_checkpoint(undisturbed, tmp_path):
     sweep = fresh(undisturbed, tmp_path, TINY, "features")
     settings = ("--set", "fit.epochs=2", *ALONE)
     driver = sweep.start(*settings)
-    driver.wait_for(lambda: list(sweep.home.glob("checkpoints/*/course.json")))
+    driver.wait_for(lambda: list(sweep.home.glob("store/checkpoints/*/record.json")))
     kill(driver)
     output = sweep.run(*settings)
-    assert not (sweep.home / "checkpoints").exists()
+    assert not sweep.store.files("checkpoints")
     assert sweep.results("soft-labels") == undisturbed.results("soft-labels")
     assert "epoch 1 of 3" not in output
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import obstore
@@ -283,6 +284,21 @@ def test_gc_takes_the_checkpoints_of_published_teachers(filled, backend, capsys)
     left = {file.path for file in filled.files() if file.path.startswith("checkpoints")}
     assert left == {"checkpoints/s8/a/b.pt"}
     assert results(filled) == set(RESULTS)
+
+
+def test_gc_takes_an_earlier_versions_checkpoints_once_they_are_old(filled, capsys, monkeypatch):
+    """Nothing reads them any more. What this version keeps of a teacher in training stays."""
+    parts = {"tensors": {}, "spec": {}, "made_from": {}, "summary": {}, "seconds": 1.0}
+    filled.replace("checkpoints", "s8", **parts)
+    for path in ("s9/checkpoint_2026/engine/b.pt", "s9/checkpoint_2026/a.safetensors"):
+        filled.put(f"checkpoints/{path}", "123")
+    assert run(capsys, filled, "gc") == "removed 0 bytes\n"
+    monkeypatch.setattr("jobs.store.housekeeping.time.time", lambda: time.time_ns() / 1e9 + 4000)
+    printed = run(capsys, filled, "gc")
+    assert (
+        printed.splitlines()[0] == "checkpoints/s9  6 bytes  of an earlier version, not read here"
+    )
+    assert results(filled) == {*RESULTS, ("checkpoints", "s8")}
 
 
 def test_gc_keep_used_keeps_what_a_student_is_made_from(filled, capsys):

@@ -104,6 +104,11 @@ def refit(text: bytes, **change) -> bytes:
     return json.dumps(fields | {"sha256": record._digest(fields)}).encode()
 
 
+def elsewhere(text: bytes) -> dict:
+    """The data of a record as if it lay in another result's folder."""
+    return json.loads(text)["data"] | {"name": "../../students/1/2.safetensors"}
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -114,10 +119,22 @@ def refit(text: bytes, **change) -> bytes:
         (lambda text: b"null", "its record is unreadable"),
         (lambda text: b"\xff" + text, "its record is unreadable"),
         (lambda text: refit(text, data=None), "its record is unreadable"),
+        (lambda text: refit(text, data=elsewhere(text)), "its record is unreadable"),
         (lambda text: refit(text, fingerprint="f" * 16), f"its record speaks of {KIND}/ffff"),
         (lambda text: refit(text, kind="students"), f"its record speaks of students/{NAME}"),
     ],
-    ids=["number", "cut", "empty", "list", "null", "bytes", "field", "fingerprint", "kind"],
+    ids=[
+        "number",
+        "cut",
+        "empty",
+        "list",
+        "null",
+        "bytes",
+        "field",
+        "elsewhere",
+        "fingerprint",
+        "kind",
+    ],
 )
 def test_a_damaged_or_foreign_record_is_an_error_and_never_a_wrong_number(
     store, backend, damage, message
@@ -145,6 +162,22 @@ def test_every_flipped_bit_of_a_record_is_seen(tmp_path):
         else:  # such as another white space
             assert same == record.read(text, store.uri, KIND, NAME)
     assert seen > len(text) / 2
+
+
+def replace(store: Store, width: int) -> record.Record:
+    parts = {"spec": {}, "made_from": {}, "summary": {"width": width}, "seconds": 1.0}
+    return store.replace(KIND, NAME, tensors={"train": np.full((2, width), 1.0)}, **parts)
+
+
+def test_what_is_no_result_yet_is_replaced_and_one_of_it_is_kept(store, backend):
+    replace(store, 2)
+    second = replace(store, 3)
+    assert store.load(KIND, NAME)[1]["train"].shape == (2, 3)
+    assert names(backend) == {"record.json", second.data.name}
+    write(backend, "record.json", flip(read(backend, "record.json"), 40))
+    assert replace(store, 4) == store.record(KIND, NAME)
+    assert replace(store, 4).data == store.record(KIND, NAME).data
+    assert store.load(KIND, NAME)[1]["train"].shape == (2, 4)
 
 
 def test_a_record_of_another_version_is_told_from_a_damaged_one(store, backend):

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import psutil
 import pytest
+from malicious import Malicious, of_ray
 from tiny_models import save, texts_of
 
 from jobs import kinds
@@ -114,6 +115,21 @@ def test_a_killed_worker_is_restarted_and_goes_on_from_its_checkpoint(
     assert after[-1][0] == after[-1][1]
     assert store.record(SOFT_LABELS.name, key).summary["workers"] == 2
     assert_like_undisturbed(task, spec, store, key, tmp_path / "alone")
+
+
+def test_no_code_in_an_earlier_versions_checkpoint_is_run(ray_here, task, base, tmp_path):
+    """The store may be written by others than those who may run code here."""
+    spec, store, lines = spec_of(base, epochs=1), Store(str(tmp_path / "store")), []
+    phase = Watched()
+    phase.say = lines.append
+    job, _ = asked(task, spec)
+    of_ray(tmp_path / "store" / "checkpoints" / job.fingerprint, Malicious(tmp_path / "it ran"))
+    key = train(task, spec, store, 1, phase)
+    assert not (tmp_path / "it ran").exists()
+    (line,) = lines
+    assert line.endswith("training begins anew: it is an earlier version's, and those are not read")
+    assert store.has(SOFT_LABELS.name, key)
+    assert not store.files("checkpoints")
 
 
 def test_what_would_go_wrong_again_is_not_tried_again(ray_here, task, base, tmp_path):

@@ -31,7 +31,7 @@ def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
     with Nodes(SOON) as nodes:
         four(nodes)
         driver = sweep.start(*FEWER, **nodes.environment, **SOON)
-        driver.wait_for(lambda: list(checkpoints.glob("*/checkpoint_*/*")))
+        driver.wait_for(lambda: list(checkpoints.glob("*/record.json")))
         nodes.kill("gpu")
         nodes.add("another", resource=TEACHER)
         driver.wait_for(lambda: driver.results_beyond({}))
