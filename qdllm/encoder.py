@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -122,12 +123,18 @@ def pretrained(
     positions than `max_length` tokens.
     """
     model = resolve(name, weights)
-    where = {"pretrained_model_name_or_path": model.path_or_id}
+    # Where nothing is said of a model's own code, transformers asks whoever sits at the terminal.
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": model.path_or_id,
+        "trust_remote_code": False,
+    }
     if model.revision is not None:
         where["revision"] = model.revision
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(**where)
+            if "/" in str(config._attn_implementation):
+                raise ValueError(f"its config asks for the kernel {config._attn_implementation}")
             config.use_cache = False
             for key, value in config.to_dict().items():
                 if "drop" in key and isinstance(value, float):
@@ -142,6 +149,11 @@ def pretrained(
                 weights_only=True,
                 output_loading_info=True,
             )
+    except UnpicklingError:
+        raise ConfigError(
+            f"model {name!r} cannot be loaded: its weights hold more than tensors, which could be "
+            "code. Give one with safetensors weights"
+        ) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"model {name!r} cannot be loaded: {reason} {_remedy(reason)}") from None
@@ -169,6 +181,8 @@ def _remedy(reason: str) -> str:
     """What to do about a model that transformers could not load, by what it said."""
     if "gated" in reason:
         return "Accept its licence on the hub, and set HF_TOKEN to a token of yours"
+    if "custom code" in reason or "kernel" in reason:
+        return "No code of a model's is run: give one that transformers itself can compute"
     if "safetensors" in reason:
         return (
             "Give a model with safetensors weights, or allow torch's own with weights: torch, "

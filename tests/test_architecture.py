@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -181,6 +182,88 @@ def test_wings_import_these_and_no_others(layer):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_wings_import_each_other_in_a_circle(layer):
     graphlib.TopologicalSorter(wings(layer)).prepare()
+
+
+CODE = re.compile(
+    r"(.*\.)?(cloudpickle|dill|joblib|marshal|pickle|shelve|Unpickler)(\..*)?"
+    r"|(numpy|torch|torch\.jit|yaml)\.(load|load_all|full_load|unsafe_load|UnsafeLoader)"
+    r"|.*\.(load_checkpoint|load_model|(all_)?gather_object|\w+_object_list)"
+    r"|eval|exec|mlflow\.\w+\.load_\w+|multiprocessing\.connection.*"
+)
+"""What reads data and may run code that stands there."""
+READING_CODE = {
+    # Sends its own functions to nodes by value, and reads nothing.
+    "orchestrator/cluster/nodes.py": {
+        "ray.cloudpickle",
+        "ray.cloudpickle.register_pickle_by_value",
+        "ray.cloudpickle.unregister_pickle_by_value",
+    },
+    # A pipe to a child of its own.
+    "orchestrator/tracking/process.py": {"multiprocessing.connection.Connection"},
+    # torch's name for the refusal to run any.
+    "qdllm/encoder.py": {"pickle.UnpicklingError"},
+}
+
+
+def names(path: Path) -> Iterator[str]:
+    """All that a file imports or uses, by whole dotted names where it is clear whose they are."""
+    tree, known = ast.parse(path.read_text(encoding="utf-8")), dict[str, str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {each.asname: each.name for each in node.names if each.asname}
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found = {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+            known |= found
+            yield from found.values()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name):
+            first, dot, rest = ast.unparse(node).partition(".")
+            yield f"{known.get(first, first)}{dot}{rest}"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nothing_is_read_that_may_be_code(layer):
+    """Neither what a store holds, nor a model, nor a file of the user's: see docs/security.md."""
+    found = {str(path.relative_to(ROOT)): set(names(path)) for path in sources(layer)}
+    reading = {path: set(filter(CODE.fullmatch, used)) for path, used in found.items()}
+    expected = {path: used for path, used in READING_CODE.items() if path.startswith(layer)}
+    assert {path: used for path, used in reading.items() if used} == expected
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_could_run_code_is_told_not_to(layer):
+    told = set()
+    for path in sources(layer):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword):
+                told.add((node.arg, ast.unparse(node.value)))
+            elif isinstance(node, ast.Dict):
+                plain = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+                told |= set(zip(plain, map(ast.unparse, node.values), strict=True))
+    settings = {"allow_pickle", "trust_remote_code", "weights_only"}
+    expected = {("trust_remote_code", "False"), ("weights_only", "True")}
+    assert {one for one in told if one[0] in settings} == (expected if layer == "qdllm" else set())
+
+
+def test_the_test_for_code_sees_it(tmp_path):
+    path = tmp_path / "example.py"
+    seen = {
+        "import pickle as p\np.loads(b'')": "pickle.loads",
+        "from torch import load as get\nget('x')": "torch.load",
+        "import numpy as np\nnp.load('x')": "numpy.load",
+        "from ray import cloudpickle\ncloudpickle.loads(b'')": "ray.cloudpickle.loads",
+        "import yaml\nyaml.load('', yaml.UnsafeLoader)": "yaml.UnsafeLoader",
+        "engine.load_checkpoint('x')": "engine.load_checkpoint",
+        "import mlflow\nmlflow.pyfunc.load_model('x')": "mlflow.pyfunc.load_model",
+        "from torch import distributed\ndistributed.broadcast_object_list([])": (
+            "torch.distributed.broadcast_object_list"
+        ),
+        "eval('1')": "eval",
+    }
+    for code, name in seen.items():
+        path.write_text(code)
+        assert name in filter(CODE.fullmatch, names(path)), code
 
 
 def test_nothing_but_its_own_file_names_a_family():

@@ -166,7 +166,7 @@ class Store:
             raise damaged(self.uri, kind, fingerprint, "its data file does not match its digest")
         try:
             return record, load_tensors(data)
-        except SafetensorError as error:
+        except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
             raise damaged(
                 self.uri, kind, fingerprint, f"its data is unreadable ({error})"
             ) from None

@@ -1,8 +1,13 @@
+import io
+import json
+from pathlib import Path
+
 import huggingface_hub.constants
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from malicious import Malicious
 from tiny_models import FAMILIES, HIDDEN, LAYERS, POSITIONS, save, texts_of
 from transformers import AutoModel, AutoTokenizer
 
@@ -126,6 +131,69 @@ def test_damaged_files_are_refused(tmp_path, name):
     (tmp_path / name).write_text("{ nonsense")
     with pytest.raises(ConfigError, match="cannot be loaded"):
         Encoder(EncoderSpec(model=path, max_length=16))
+
+
+CODE = """
+from pathlib import Path
+from transformers import BertConfig, BertModel
+
+Path({target!r}).touch()
+
+
+class Config(BertConfig):
+    model_type = "theirs"
+
+
+class Model(BertModel):
+    config_class = Config
+"""
+
+
+def asks(folder: Path, name: str, **changes) -> None:
+    """Change keys of a model folder's JSON file."""
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def unknown_type(folder: Path, target: Path) -> None:
+    """A model of a type that only its own code knows."""
+    asks(
+        folder,
+        "config.json",
+        model_type="theirs",
+        auto_map={"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model"},
+    )
+    (folder / "theirs.py").write_text(CODE.format(target=str(target)))
+
+
+def hub_kernel(folder: Path, target: Path) -> None:
+    """A config that has transformers fetch code for attention from the hub."""
+    asks(folder, "config.json", attn_implementation="kernels-community/flash-attn2")
+
+
+def pickled_weights(folder: Path, target: Path) -> None:
+    """Weights that run code when they are unpickled."""
+    (folder / "model.safetensors").unlink()
+    torch.save({"embeddings.weight": Malicious(target)}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        (unknown_type, "custom code .* No code of a model's is run: give one that transformers"),
+        (hub_kernel, "asks for the kernel kernels-community/flash-attn2 No code of a model's"),
+        (pickled_weights, "its weights hold more than tensors, which could be code"),
+    ],
+)
+def test_no_code_of_a_models_own_is_run_whoever_says_yes(tmp_path, monkeypatch, attack, message):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    folder, target = tmp_path / "model", tmp_path / "it ran"
+    save("bert", folder)
+    attack(folder, target)
+    weights = "torch" if attack is pickled_weights else "safetensors"
+    with pytest.raises(ConfigError, match=message):
+        Encoder(EncoderSpec(model=str(folder), weights=weights, max_length=16))
+    assert not target.exists()
 
 
 def test_a_hub_model_without_a_network_names_the_ways_out(monkeypatch):
