@@ -21,6 +21,8 @@ import psutil
 
 from qdllm import outside
 
+LARGEST = 1 << 16
+"""Bytes that are read of an answer, which has a hundred."""
 PAUSE = 5.0
 """Seconds between two questions; AWS asks for these."""
 LONG_POLL = 60
@@ -78,7 +80,7 @@ def _ask(url: str, headers: dict[str, str], method: str = "GET") -> tuple[str, s
     """The answer's text and its ETag."""
     request = Request(url, headers=headers, method=method)  # noqa: S310
     with OPENER.open(request, timeout=LONG_POLL + 5) as answer:
-        return answer.read().decode().strip(), answer.headers["ETag"]
+        return answer.read(LARGEST).decode().strip(), answer.headers["ETag"]
 
 
 CLOUDS: dict[str, Callable[[], Iterator[Notice | None]]] = {"aws": aws, "gcp": gcp}

@@ -6,6 +6,7 @@ Their repository states no licence, so the texts are pointed to, never shipped.
 import hashlib
 import http.client
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ OTHER_WAYS = (
     "sample-hiding for texts made on the spot"
 )
 CHUNK = 1 << 16
+LARGEST = 1 << 24
+"""Bytes that an answer may have; the published files have less than a tenth of it each."""
 
 
 def class_files(folder: Path, task: str) -> dict[str, Path]:
@@ -89,9 +92,9 @@ def download(
     """Fetch what the cache lacks, and return the folder that holds all `files`.
 
     `files` maps paths below `url` to sha256 digests. A file appears in the cache whole and with
-    the right digest, or not at all. `progress` gets the bytes fetched and the bytes to fetch;
-    `timeout` is in seconds, for each answer of the server. Raises ConfigError where the network,
-    the digests or the cache folder fail.
+    the right digest, or not at all, and none larger than `LARGEST`. `progress` gets the bytes
+    fetched and the bytes to fetch; `timeout` is in seconds, for each answer of the server. Raises
+    ConfigError where the network, sizes, digests or the cache folder fail.
     """
     folder = cache_folder()
     wanted = [path for path, sha256 in files.items() if _sha256(folder / path) != sha256]
@@ -125,8 +128,10 @@ def _sha256(path: Path) -> str | None:
 
 
 def _size(opener: OpenerDirector, url: str, timeout: float) -> int:
+    """What the server says it is; 0 where it says nothing that is a number of bytes."""
     with _answer(opener, "HEAD", url, timeout) as response:
-        return int(response.headers.get("Content-Length", 0))
+        said = response.headers.get("Content-Length", "")
+    return _bounded(int(said), url) if re.fullmatch("[0-9]{1,18}", said) else 0
 
 
 def _get(opener: OpenerDirector, url: str, timeout: float, count: Callable[[int], None]) -> bytes:
@@ -134,10 +139,20 @@ def _get(opener: OpenerDirector, url: str, timeout: float, count: Callable[[int]
     with _answer(opener, "GET", url, timeout) as response:
         while chunk := response.read(CHUNK):
             body += chunk
+            _bounded(len(body), url)
             count(len(chunk))
         if response.length:
             raise http.client.IncompleteRead(bytes(body), response.length)
     return bytes(body)
+
+
+def _bounded(size: int, url: str) -> int:
+    if size > LARGEST:
+        raise ConfigError(
+            f"{url} sends more than {LARGEST:,} bytes, and the published texts are smaller; "
+            f"nothing was kept. Try again, or {OTHER_WAYS}"
+        )
+    return size
 
 
 @contextmanager

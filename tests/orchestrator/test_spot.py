@@ -158,6 +158,12 @@ def test_a_notice_that_is_there_at_first_is_not_waited_for(metadata):
     assert next(spot.gcp()) is not None
 
 
+def test_no_more_is_read_of_an_answer_than_it_can_have(metadata):
+    metadata.tell("x" * (1 << 20))
+    address = f"http://{metadata.host}/computeMetadata/v1/instance/preempted"
+    assert len(spot._ask(address, {"Metadata-Flavor": "Google"})[0]) == spot.LARGEST
+
+
 @pytest.mark.parametrize("cloud", spot.CLOUDS)
 def test_a_metadata_server_that_fails_is_asked_on_and_told_of_once(cloud, metadata, monkeypatch):
     lines, drained = [], []

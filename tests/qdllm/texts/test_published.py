@@ -44,15 +44,22 @@ def server():
                 self.send_error(404)
                 return
             self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            length = http.length or str(len(body))
+            self.send_header("Content-Length", length)
             self.end_headers()
             self.wfile.write(body[:sent])
+            while http.endless and self.command == "GET":
+                try:
+                    self.wfile.write(b"x" * published.CHUNK)
+                except OSError:
+                    return
 
         def log_message(self, *args):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.bodies, http.sent, http.silent = dict(BODIES), None, False
+        http.length, http.endless = "", False
         http.asked, http.over = Counter(), threading.Event()
         http.url = f"http://127.0.0.1:{http.server_port}/Dataset"
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
@@ -120,6 +127,27 @@ def test_a_truncated_body_is_refused_and_nothing_of_it_kept(server):
     with pytest.raises(ConfigError, match=r"100000 bytes read, 100000 more expected"):
         published.download(DIGESTS, url=server.url)
     assert kept() == []
+
+
+@pytest.mark.parametrize("length", ["99999999999", "abc", "-1", "9" * 5000, ""])
+def test_a_body_without_end_is_refused_at_the_bound_and_nothing_of_it_kept(
+    server, monkeypatch, length
+):
+    """Whatever the server says of its length."""
+    monkeypatch.setattr(published, "LARGEST", 1 << 20)
+    server.length, server.endless = length or str(1 << 20), True
+    if not length:
+        server.bodies["senti/a.txt"] = b"x" * (1 << 21)
+        server.length, server.endless = "", False
+    with pytest.raises(ConfigError, match=r"senti/a\.txt sends more than 1,048,576 bytes"):
+        published.download(DIGESTS, url=server.url)
+    assert kept() == []
+
+
+def test_a_length_that_is_no_number_costs_no_more_than_the_share_that_is_done(server):
+    server.length = "abc"
+    folder = published.download(DIGESTS, url=server.url)
+    assert {path: (folder / path).read_bytes() for path in BODIES} == BODIES
 
 
 def test_a_file_that_the_server_lacks_is_named(server):
