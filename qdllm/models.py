@@ -55,6 +55,9 @@ _PATIENCE = 5.0
 """Seconds that the hub has to answer."""
 _WEIGHTS = {"safetensors": "*.safetensors", "torch": "pytorch_model*.bin"}
 _DECIDES_NUMBERS = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
+_NOTES = re.compile(rb',\s*"(is_local|local_files_only)"\s*:\s*(true|false|null)')
+"""What transformers writes into a saved tokenizer's settings of how it was loaded: nothing that can
+change a number, and another thing for the same model from another place."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,10 @@ def _digest(stamps: tuple[tuple[Path, int, int], ...]) -> str:
     """sha256 over names and contents; sizes and times are there to notice a change."""
     total = hashlib.sha256()
     for file, _, _ in stamps:
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        if file.name == "tokenizer_config.json":
+            content = hashlib.sha256(_NOTES.sub(b"", file.read_bytes())).hexdigest()
+        else:
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
         total.update(f"{file.name} {content}\n".encode())
     return total.hexdigest()

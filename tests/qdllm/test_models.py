@@ -14,6 +14,7 @@ import huggingface_hub.constants
 import pytest
 from checkout import ROOT
 from tiny_models import save
+from transformers import AutoTokenizer
 
 from qdllm import models
 from qdllm.errors import ConfigError
@@ -333,6 +334,35 @@ def test_every_file_that_decides_numbers_is_in_the_digest(folder, name):
     before = resolve(str(folder)).digest
     (folder / name).write_text("other")
     assert resolve(str(folder)).digest != before
+
+
+def test_a_model_assembled_twice_is_one_however_it_was_loaded(tmp_path):
+    """transformers notes in a saved tokenizer where it came from."""
+    source = save("bert", tmp_path / "source")
+
+    def assembled(name: str, **loaded: bool) -> Path:
+        tokenizer = AutoTokenizer.from_pretrained(source, **loaded)
+        made = shutil.copytree(source, tmp_path / name)
+        tokenizer.save_pretrained(made)
+        return made
+
+    here, there = assembled("a"), assembled("b", local_files_only=True)
+    settings = [made / "tokenizer_config.json" for made in (here, there)]
+    assert settings[0].read_bytes() != settings[1].read_bytes()
+    assert resolve(str(here)).digest == resolve(str(there)).digest
+    kept = json.loads(settings[1].read_text())
+    for note in ("is_local", "local_files_only"):
+        del kept[note]
+    settings[1].write_text(json.dumps(kept, indent=2) + "\n")
+    assert resolve(str(here)).digest == resolve(str(there)).digest
+    settings[1].write_text(json.dumps(kept | {"do_lower_case": True}, indent=2) + "\n")
+    assert resolve(str(here)).digest != resolve(str(there)).digest
+
+
+def test_the_packaged_models_digest_is_the_one_that_stores_know():
+    assert resolve("minilm").digest == (
+        "eadd4b20bba5b7e48f4d4a6c64e8699793591eb4bce44a06c4150de82b88cf23"
+    )
 
 
 def test_the_same_bytes_under_another_name_are_another_model(folder):
