@@ -1,4 +1,4 @@
-"""How sure we are of a mean over seeds."""
+"""How sure we are of a mean over seeds, and of a share of texts."""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
@@ -29,3 +29,11 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, float("nan"), float("nan"), 1)
     std = stdev(values)
     return Interval(mean, std, float(stdtrit(n - 1, 0.975)) * std / n**0.5, n)
+
+
+def share(right: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share that was counted: how far below and above it may truly lie."""
+    from scipy.stats import binomtest  # a second to import, and seldom asked for
+
+    low, high = binomtest(right, of).proportion_ci(confidence, method="wilson")
+    return float(low), float(high)

@@ -14,6 +14,7 @@ from orchestrator.plan import Trial
 from orchestrator.report import tables
 from orchestrator.steps.session import Sweep
 from qdllm.errors import ConfigError, QdllmError, TeacherError
+from qdllm.intervals import share
 
 TEACHER_MARGIN = 0.1
 """A teacher must beat the majority class by ten points, or by half of what is left above it."""
@@ -83,15 +84,35 @@ def reason(trial: Trial, lacking: Lacking) -> str:
 
 
 def _earn(sweep: Sweep, record: Record, floor: float) -> None:
-    """Raise TeacherError for a teacher below the floor."""
+    """Raise TeacherError for a teacher that may well be below the floor."""
     accuracy = kinds.kind(record.kind).metrics(record)["val.accuracy"]
-    if accuracy < floor:
+    rows, epochs = len(sweep.dataset.validation.labels_N), len(record.summary.get("curve", ())) or 1
+    if problem := shortfall(accuracy, rows, epochs, floor):
         sweep.terminal.print(tables.curve_table(record))
-        raise TeacherError(
-            f"the teacher reaches {accuracy:.4f} in validation, below the floor of {floor:.4f}, so "
-            "no student is trained; train it longer (--set teacher.epochs=…), change its learning "
-            "rate (--set teacher.lr=…), or lower teacher_floor in the grid file"
-        )
+        raise TeacherError(problem)
+
+
+def shortfall(accuracy: float, rows: int, epochs: int, floor: float) -> str:
+    """Why a teacher has not earned its students; empty if it has.
+
+    `accuracy`: of the best of its `epochs`, on so many validation `rows`. What counts is how low
+    the truth may lie: the lower end of Wilson's 95 % interval, which is wider where the best of
+    several epochs was chosen on the same rows (Bonferroni).
+    """
+    lowest, highest = share(round(accuracy * rows), rows, 1 - 0.05 / epochs)
+    if lowest >= floor:
+        return ""
+    best = f", in the best of {epochs} epochs" if epochs > 1 else ""
+    remedy = (
+        "train it longer (--set teacher.epochs=…), change its learning rate (--set teacher.lr=…)"
+        if accuracy < floor
+        else "give more texts, or validation a larger share of them (--set task.split=[…])"
+    )
+    return (
+        f"the teacher reaches {accuracy:.4f} in validation, on {rows:,} rows{best}: it may truly "
+        f"be anywhere from {lowest:.4f} to {highest:.4f}, which begins below the floor of "
+        f"{floor:.4f}, so no student is trained; {remedy}, or lower teacher_floor in the grid file"
+    )
 
 
 def _floor(sweep: Sweep) -> float:

@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from qdllm.intervals import interval
+from qdllm.intervals import interval, share
 from qdllm.metrics import classification
 
 
@@ -60,3 +60,10 @@ def test_one_seed_has_no_spread():
     assert found.mean == 0.8
     assert np.isnan(found.std)
     assert np.isnan(found.ci95)
+
+
+def test_a_shares_interval_is_wilsons():
+    # Agresti and Coull (1998): 0 of 10 and 9 of 10.
+    assert share(0, 10) == (pytest.approx(0, abs=1e-12), pytest.approx(0.2775, abs=1e-4))
+    assert share(9, 10) == (pytest.approx(0.5958, abs=1e-4), pytest.approx(0.9821, abs=1e-4))
+    assert share(9, 10, 0.99)[0] < share(9, 10)[0]

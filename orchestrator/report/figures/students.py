@@ -2,7 +2,6 @@
 
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-from scipy.stats import binomtest
 
 from orchestrator.plan.ranking import OBJECTIVE
 from orchestrator.report.figures.canvas import (
@@ -20,7 +19,7 @@ from orchestrator.report.figures.canvas import (
 )
 from orchestrator.report.findings import Findings
 from orchestrator.report.tables import seeds_bar, told
-from qdllm.intervals import interval
+from qdllm.intervals import interval, share
 
 BINS = 15
 """Of the reliability diagram: those of qdllm.metrics, which cannot be imported without torch."""
@@ -158,10 +157,7 @@ def calibration_bins(logits_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, n
     bin_N = np.minimum((confidence_N * BINS).astype(int), BINS - 1)
     bins, of_bin_N, n = np.unique(bin_N, return_inverse=True, return_counts=True)
     right = np.bincount(of_bin_N[right_N], minlength=len(bins))
-    bounds = [
-        binomtest(k, of).proportion_ci(method="wilson")
-        for k, of in zip(right.tolist(), n.tolist(), strict=True)
-    ]
+    bounds = [share(k, of) for k, of in zip(right.tolist(), n.tolist(), strict=True)]
     return {
         "bin": bins,
         "count": n,
