@@ -10,7 +10,7 @@ from jobs.command import Progress, main, silent
 from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.evaluations import EVALUATIONS
-from jobs.store import Store
+from jobs.store import Store, parsed, unfit
 from jobs.trial import examples
 from qdllm import mindquantum
 from qdllm.engine.statevector import expectations as engine
@@ -47,11 +47,17 @@ def run(
         return
     began = time.perf_counter()
     record, tensors = store.load(FAMILY.kind, job.made_from["student"])
-    spec = StudentSpec.parse(record.spec)
+    spec = parsed(record, StudentSpec.parse)
     test = examples(gather(store, record.made_from, dataset), "test")
-    parameters_SP = torch.from_numpy(tensors["parameters"])
+    parameters_SP = torch.tensor(tensors["parameters"], dtype=torch.float32)
     assert test.logits_NC is not None, "a student is made from soft labels"
     features, classes = test.features_NH.shape[1], test.logits_NC.shape[1]
+    needed = FAMILY.parameters(spec, features, classes)
+    if parameters_SP.shape != (len(spec.seeds), needed):
+        given = tuple(parameters_SP.shape)
+        raise unfit(
+            record, f"has parameters of the shape {given}, ({len(spec.seeds)}, {needed}) is needed"
+        )
     simulated, reference = (
         restore(spec.circuit, spec.angles, features, classes, parameters_SP, SIMULATORS[backend])
         for backend in (job.spec.backend, "engine")
@@ -84,7 +90,7 @@ def _run(request: EvaluationRequest, progress: Progress) -> str:
     """Measure a stored student on the test split again, with another simulator."""
     store = Store(request.store)
     record, _ = store.load(FAMILY.kind, request.student)
-    dataset = data.load(StudentSpec.parse(record.spec).task)
+    dataset = data.load(parsed(record, StudentSpec.parse).task)
     job = Job.of(EVALUATIONS.name, request.evaluation, {"student": request.student})
     run(job, dataset, store, progress)
     return job.fingerprint

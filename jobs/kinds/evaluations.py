@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Annotated
 
-from jobs.kinds.kind import Kind, Record, Standing, measured
+from pydantic import Field
+
+from jobs.kinds.kind import Kind, Number, Record, Standing, measured
 from qdllm.specs import EvaluationSpec, TrialSpec
 
 SIMULATORS = {"engine": "the engine", "mindquantum": "MindQuantum"}
@@ -34,6 +37,11 @@ EVALUATIONS = Kind(
     maker="jobs.evaluate",
     phase=lambda spec: str(spec.backend),
     of_champion=_of_champion,
+    content={
+        "metrics": dict[str, Annotated[list[Number], Field(min_length=1)]],
+        "largest_difference": Number,
+    },
+    shape=lambda record, name: (None, None, None),
     told={"": "spec/backend", "test": "metrics/test.accuracy"},
     standing=_standing,
     opinion=_opinion,

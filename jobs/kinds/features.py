@@ -1,6 +1,6 @@
 """What the frozen text encoder makes of a task's texts."""
 
-from jobs.kinds.kind import Kind, Load
+from jobs.kinds.kind import Count, Kind, Load
 from qdllm.models import resolve
 from qdllm.specs import EncoderSpec, TrialSpec
 
@@ -30,6 +30,7 @@ FEATURES = Kind(
     phase=lambda spec: "features",
     load=_load,
     counts_texts=True,
+    content={"width": Count, "texts": Count},
     told={"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
     kept="used",
 )

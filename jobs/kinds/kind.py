@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
 
 from qdllm.specs import Spec, TrialSpec
 
@@ -11,6 +13,11 @@ Source = tuple[str, Spec]
 Load = tuple[tuple[Any, ...], float]
 """What must be the same for two results' times to compare, and what the time grows with beside the
 number of texts."""
+
+
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""What a record tells in numbers, finite and within what can be reckoned with."""
 
 
 class Record(Protocol):
@@ -84,6 +91,8 @@ class Kind:
     """The part of a trial's spec that describes it, for a kind that families read."""
     tensor: str = ""
     """What a trial that reads it calls its tensors, after the split: `train.features`."""
+    per_class: bool = False
+    """Whether that tensor has a column for each class."""
     of_texts: bool = False
     """Whether it is made from a task's texts."""
     needs: Callable[[Any], Mapping[str, Source]] = nothing
@@ -113,6 +122,13 @@ class Kind:
     made from the same results."""
     of_champion: Callable[[TrialSpec], Sequence[Spec]] = none
     """Those that are made of a sweep's champion, whose fingerprint they have as `student`."""
+
+    content: Mapping[str, Any] = field(default_factory=dict)
+    """The types of what is read in its summary, by key; `*`: of all other keys. A key may be
+    missing until it is read."""
+    shape: Callable[[Record, str], tuple[int | None, ...] | None] = lambda record, name: None
+    """The shape that a tensor of that name must have to be read; None inside of it, or alone: any.
+    """
 
     told: Mapping[str, str] = field(default_factory=dict)
     """What a list of results tells of one: names, and paths in its record."""

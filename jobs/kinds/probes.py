@@ -4,6 +4,7 @@ Nothing makes or needs one. Reports of sweeps of then still show them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from jobs.kinds.kind import Kind, Record, Standing
 from qdllm.specs import flat
@@ -28,6 +29,7 @@ PROBES = Kind(
         "linear": "summary/logistic regression/val.accuracy",
         "head": "summary/classical head/val.accuracy",
     },
+    content={"*": dict[str, Any]},
     standing=_standing,
     kept="source",
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.kinds.kind import Kind, Load, Record, Standing, measured
+from jobs.kinds.kind import Count, Kind, Load, Number, Record, Standing, measured
 from qdllm.models import resolve
 from qdllm.specs import TeacherSpec, TrialSpec
 
@@ -55,6 +55,13 @@ def _note(spec: TeacherSpec) -> str:
     return f"soft labels of {spec.model} published"
 
 
+_CONTENT = {
+    "metrics": dict[str, Number],
+    "accuracy": dict[str, Number],
+    "best_epoch": Count,
+    "curve": list[dict[str, Number]],
+    "parameters": Count,
+}
 SOFT_LABELS = Kind(
     name="soft-labels",
     label="soft labels",
@@ -62,6 +69,7 @@ SOFT_LABELS = Kind(
     role="soft_labels",
     of_trial=_of_trial,
     tensor="logits",
+    per_class=True,
     of_texts=True,
     digests=_digests,
     maker="jobs.teacher",
@@ -69,6 +77,7 @@ SOFT_LABELS = Kind(
     phase=lambda spec: "teacher",
     note=_note,
     load=_load,
+    content=_CONTENT,
     told={"": "spec/model", "validation": "metrics/val.accuracy"},
     metrics=_metrics,
     standing=_standing,
@@ -79,6 +88,7 @@ ADAPTERS = Kind(
     name="adapters",
     label="adapters",
     spec=TeacherSpec,
+    content=_CONTENT,
     told={"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
     kept="used",
 )

@@ -1,10 +1,12 @@
 """Trials: a kind for each family of trainable model, and those that a scheduler stopped."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from jobs import kinds
-from jobs.kinds.kind import Kind, Record, Source, Standing, measured
+from jobs.kinds.kind import Count, Kind, Number, Record, Source, Standing, measured
 from qdllm.families import Family, families
 from qdllm.specs import TrialSpec, flat
 
@@ -29,6 +31,12 @@ def _standing(family: Family[Any]) -> Callable[[Record], Sequence[Standing]]:
     return standing
 
 
+def _shape(record: Record, name: str) -> tuple[int | None, ...]:
+    """A row for each seed."""
+    values = record.summary["metrics"].get("val.accuracy", ())
+    return (len(values) or None, None)
+
+
 def _kind(family: Family[Any]) -> Kind:
     return Kind(
         name=family.kind,
@@ -41,11 +49,22 @@ def _kind(family: Family[Any]) -> Kind:
         phase=lambda spec: family.plural,
         load=family.work,
         beside=family.beside,
+        content={
+            "metrics": dict[str, Annotated[list[Number], Field(min_length=1)]],
+            "parameters": Annotated[Count, Field(ge=1)],
+            "seconds_per_epoch": Annotated[Number, Field(gt=0)],
+            "inference_us": Number,
+        },
+        shape=_shape,
         told=family.told,
         standing=_standing(family),
     )
 
 
-STOPPED = Kind(name="stopped", label="stopped trials")
+STOPPED = Kind(
+    name="stopped",
+    label="stopped trials",
+    content={"reason": str, "epoch": Count, "*": Number},
+)
 """What is known of a trial that was ended early, under the fingerprint that it would have."""
 KINDS = (*map(_kind, families().values()), STOPPED)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -157,8 +158,11 @@ def _is_data(file: File) -> bool:
 def _at(record: Record, path: str) -> Any:
     part, _, rest = path.partition("/")
     if part == "metrics":
-        return kinds.kind(record.kind).metrics(record).get(rest)
-    value: Any = record.spec if part == "spec" else record.summary
+        # A list tells what there is, also of a result that nobody could use.
+        with suppress(DamagedError):
+            return kinds.kind(record.kind).metrics(record).get(rest)
+        return None
+    value: Any = record.model_dump()[part]
     for step in rest.split("/"):
         value = value.get(step) if isinstance(value, dict) else None
     return value

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,6 +15,10 @@ from qdllm.errors import StoreError
 from qdllm.specs import SCHEMA, canonical
 
 LIBRARIES = ("deepspeed", "numba", "numpy", "peft", "qdllm-sweeps", "ray", "torch", "transformers")
+
+
+BESIDE = re.compile(r"[\w-]+\.safetensors")
+"""The name of a file that lies beside its record."""
 
 
 class DamagedError(StoreError):
@@ -32,8 +37,7 @@ class DataFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(pattern=r"^[\w-]+\.safetensors$")
-    """A file beside the record, and nowhere else."""
+    name: str
     sha256: str
     bytes: int
 
@@ -50,9 +54,9 @@ class Record(BaseModel):
     made_from: dict[str, str]
     summary: dict[str, Any]
     data: DataFile
-    created: float
+    created: float = Field(ge=0, le=1e11)
     """Unix time in seconds."""
-    seconds: float
+    seconds: float = Field(ge=0, le=1e12)
     """How long the result took to compute."""
     versions: dict[str, str]
 
@@ -80,6 +84,8 @@ def read(text: bytes, store: str, kind: str, fingerprint: str) -> Record:
                 f"it has schema {schema}, this one {SCHEMA}; use that version"
             )
         record = Record.model_validate(fields)
+        if not BESIDE.fullmatch(record.data.name):
+            raise ValueError("data that lies elsewhere")
     except (ValueError, TypeError, LookupError, AttributeError):
         raise damaged(store, kind, fingerprint, "its record is unreadable") from None
     if (record.kind, record.fingerprint) != (kind, fingerprint):

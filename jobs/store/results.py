@@ -35,6 +35,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from jobs.store import address
+from jobs.store.content import Arrays, inside
 from jobs.store.record import (
     DamagedError,
     DataFile,
@@ -141,7 +142,7 @@ class Store:
         Raises DamagedError if it cannot be read, VersionError if another version wrote it.
         """
         text = self._read(f"{kind}/{fingerprint}/{RECORD}")
-        return None if text is None else read(text, self.uri, kind, fingerprint)
+        return None if text is None else inside(read(text, self.uri, kind, fingerprint), self.uri)
 
     def load(self, kind: str, fingerprint: str) -> tuple[Record, dict[str, np.ndarray]]:
         """A result's record and tensors, checked against the recorded size and digest.
@@ -165,7 +166,7 @@ class Store:
         if hashlib.sha256(data).hexdigest() != record.data.sha256:
             raise damaged(self.uri, kind, fingerprint, "its data file does not match its digest")
         try:
-            return record, load_tensors(data)
+            return record, Arrays(load_tensors(data), record, self.uri)
         except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
             raise damaged(
                 self.uri, kind, fingerprint, f"its data is unreadable ({error})"

@@ -129,8 +129,8 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
 
 @contextmanager
 def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """A queue for workers' (phase, done, total, note), and a function that shows the newest of it,
-    and every line that is to be read."""
+    """A queue for workers' (phase, done, total, note), and a function that shows the newest of
+    each part, and every line that is to be read."""
     import ray
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -143,11 +143,8 @@ def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
         # Where the queue is lost, the work itself tells what became of it.
         with suppress(ray.exceptions.RayError):
             events = queue.get_nowait_batch(queue.qsize())
-            lines, steps = (
-                [event for event in events if bool(event[2]) is counted]
-                for counted in (False, True)
-            )
-            for _, *event in lines + steps[-1:]:
+            newest = {event[0]: event for event in events if event[2]}
+            for _, *event in [event for event in events if not event[2]] + [*newest.values()]:
                 phase.hear(*event)
 
     try:

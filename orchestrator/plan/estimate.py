@@ -8,6 +8,7 @@ A record of another machine counts like any other, and a trial as if no schedule
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import log
 from statistics import fmean, median
@@ -15,8 +16,9 @@ from typing import Any, NamedTuple
 
 from jobs import kinds
 from jobs.kinds import Job
-from jobs.store import Record
+from jobs.store import Record, parsed
 from jobs.store.inventory import peek
+from jobs.store.record import DamagedError
 from orchestrator.plan.graph import Plan
 from orchestrator.plan.history import History, read_all
 from orchestrator.plan.ranking import Result
@@ -89,9 +91,11 @@ def of_jobs(
     for record in records:
         spec = kinds.kind(record.kind).spec
         assert spec, "a kind that is made has one"
-        found = load(record.kind, spec.parse(record.spec), record.made_from, texts)
-        if found.source:
-            known.append(Known(found, record.seconds))
+        # What cannot be used is for the sweep to tell, when it needs it.
+        with suppress(DamagedError):
+            found = load(record.kind, parsed(record, spec.parse), record.made_from, texts)
+            if found.source:
+                known.append(Known(found, record.seconds))
     # Thousands of trials differ in a few loads only.
     seconds: dict[Load, float | None] = {}
     times = {}
@@ -131,8 +135,9 @@ def times(plan: Plan, history: History, texts: int) -> dict[str, Time]:
     counts = dict.fromkeys(_sources(plan), texts)
     for kind in counting:
         for record in known[kind]:
-            for name in (record.fingerprint, record.made_from["task"]):
-                counts.setdefault(name, record.summary["texts"])
+            with suppress(DamagedError):
+                for name in (record.fingerprint, record.made_from["task"]):
+                    counts.setdefault(name, record.summary["texts"])
     found: dict[str, Time] = {}
     for kind, made in lacking.items():
         found |= of_jobs(made, known[kind], counts)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from jobs.kinds import Job
 from jobs.kinds.trials import STOPPED
-from jobs.store import Record, Store
+from jobs.store import Record, Store, parsed
 from orchestrator.grid.space import Search, at, inside, point
 from orchestrator.plan.graph import Sources, Trial, grouped, references
 from orchestrator.plan.ranking import Result, ranked
@@ -41,12 +41,7 @@ class History:
 
     def results(self, kind: str, names: Iterable[str]) -> list[Result]:
         """The same as trials with their records."""
-        return [
-            Result(
-                Job(kind, one.fingerprint, families.parse(one.spec), one.made_from, held=True), one
-            )
-            for one in self.records(kind, names)
-        ]
+        return [result_of(record) for record in self.records(kind, names)]
 
     def in_space(self, search: Search, base: Trial, kind: str = "") -> list[Result]:
         """All results that lie in a search's space around its base, ordered by fingerprint.
@@ -72,6 +67,12 @@ class History:
         """What a search need not try again: with a scheduler, also what one has stopped."""
         stopped = self.in_space(search, base, STOPPED.name) if scheduler != "none" else []
         return self.in_space(search, base) + stopped
+
+
+def result_of(record: Record) -> Result:
+    """A trial's record with the trial. Raises DamagedError for one that is none."""
+    spec = parsed(record, families.parse)
+    return Result(Job(record.kind, record.fingerprint, spec, record.made_from, held=True), record)
 
 
 def _lies_in(search: Search, base: Trial, trial: Trial) -> bool:

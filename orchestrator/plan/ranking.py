@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from scipy.special import nctdtrinc, stdtrit
 
-from jobs.store import Record
+from jobs.store import Record, unfit
 from orchestrator.grid.settings import readable
 from orchestrator.plan.graph import Trial
 from qdllm.intervals import Interval, interval
@@ -39,6 +39,10 @@ class Result:
             for name in names
         ]
 
+    def by_seed(self, metric: str) -> list[float]:
+        """The values of one of the record's metrics, one for each seed."""
+        return by_seed(self.record, metric, self.trial.spec.seeds)
+
     @property
     def parameters(self) -> int:
         """Trainable parameters of one student."""
@@ -47,8 +51,20 @@ class Result:
     @property
     def best_seed(self) -> int:
         """Position of the seed with the highest validation accuracy: the student that is served."""
-        accuracy = self.record.summary["metrics"][OBJECTIVE]
+        accuracy = self.by_seed(OBJECTIVE)
         return int(accuracy.index(max(accuracy)))
+
+
+def by_seed(record: Record, metric: str, seeds: Sequence[int]) -> list[float]:
+    """What a trial's record, or one of what was made of it, measured of each of its seeds.
+
+    Raises DamagedError where it did not measure each one.
+    """
+    values: list[float] = record.summary["metrics"][metric]
+    if len(values) != len(seeds):
+        told = f"{len(values)} values of {metric} for {len(seeds)} seeds"
+        raise unfit(record, f"has in its record {told}")
+    return values
 
 
 class Paired(NamedTuple):
@@ -98,7 +114,7 @@ def paired(first: Result, second: Result, metric: str = OBJECTIVE) -> Paired | N
     from scipy.stats import ttest_rel
 
     a, b = (
-        dict(zip(each.trial.spec.seeds, each.record.summary["metrics"][metric], strict=True))
+        dict(zip(each.trial.spec.seeds, each.by_seed(metric), strict=True))
         for each in (first, second)
     )
     pairs = [(a[seed], b[seed]) for seed in a if seed in b]

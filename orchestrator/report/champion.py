@@ -98,7 +98,7 @@ def card(found: Findings, store: Store, own_encoder: bool) -> str:
                 dataset_split="test",
                 metric_type=metric,
                 metric_name=f"{name}, of the seed that this is",
-                metric_value=metrics[f"test.{metric}"][chosen.best_seed],
+                metric_value=chosen.by_seed(f"test.{metric}")[chosen.best_seed],
             )
             for metric, name in METRICS.items()
             if f"test.{metric}" in metrics
@@ -112,7 +112,9 @@ def card(found: Findings, store: Store, own_encoder: bool) -> str:
         texts=texts,
         label=families.of(chosen.trial.spec).label,
         seed=chosen.trial.spec.seeds[chosen.best_seed],
-        accuracy={one: metrics[f"{one}.accuracy"][chosen.best_seed] for one in ("val", "test")},
+        accuracy={
+            one: chosen.by_seed(f"{one}.accuracy")[chosen.best_seed] for one in ("val", "test")
+        },
         over_seeds={one: tables.measured(chosen, f"{one}.accuracy") for one in ("val", "test")},
         seeds=len(chosen.trial.spec.seeds),
         lines=tables.champion_line(chosen, found.best, found.order[0]).splitlines(),

@@ -16,7 +16,7 @@ from jobs.kinds.kind import Standing
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
-from jobs.store import Record, Store
+from jobs.store import Record, Store, parsed, unfit
 from orchestrator.grid import Champion
 from orchestrator.plan import History, Job, Result
 from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
@@ -157,6 +157,11 @@ def findings(
             record, tensors = store.load(job.kind, job.fingerprint)
             evaluated.append(record)
             logits_SNC = tensors.get("test.logits") if logits_SNC is None else logits_SNC
+            if logits_SNC is not None and chosen:
+                of = len(chosen.trial.spec.seeds), len(labels["test.labels"])
+                if logits_SNC.shape[:2] != of:
+                    problem = f"is of {logits_SNC.shape[:2]} seeds and texts, its sweep of {of}"
+                    raise unfit(record, problem)
     done = {one.trial.fingerprint for one in results}
     missing = {name: "" for name in settings if name not in done}
     stopped = history.records(STOPPED.name, missing)
@@ -185,7 +190,7 @@ def findings(
 
 def eligible(sweep: Record, results: Sequence[Result]) -> list[Result]:
     """Those of the families from which the sweep's champion comes, best first."""
-    choice = Champion.parse(sweep.spec.get("champion") or {})
+    choice = parsed(sweep, lambda spec: Champion.parse(spec.get("champion") or {}))
     asked = sweep.summary.get("families", {})
     among = choice.among(asked.values() or [one.trial.spec.family for one in results])
     return [one for one in ranked(results) if one.trial.spec.family in among]

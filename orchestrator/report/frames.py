@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from jobs.kinds.probes import PROBES
-from jobs.store import Record, Store
+from jobs.store import Record, Store, unfit
+from orchestrator.plan.history import result_of
+from orchestrator.plan.ranking import by_seed
 from orchestrator.report import findings
 from orchestrator.report.findings import Findings
-from qdllm import families
 from qdllm.intervals import interval
 from qdllm.specs import TrialSpec, flat
 
@@ -90,7 +91,7 @@ def _results(found: Findings) -> Iterator[tuple[dict[str, Any], TrialSpec, Recor
     for record in found.references:
         # Version 0.1 kept all of a sweep's references in one result, without seeds or settings.
         if record.kind != PROBES.name and record.fingerprint not in trials:
-            spec = families.parse(record.spec)
+            spec = result_of(record).trial.spec
             yield _told(found, spec, record) | {"role": "reference"}, spec, record
 
 
@@ -132,7 +133,9 @@ def _trials(found: Findings, store: Store) -> Iterator[dict[str, Any]]:
 def _seeds(found: Findings, store: Store) -> Iterator[dict[str, Any]]:
     for told, spec, record in _results(found):
         for at, seed in enumerate(spec.seeds):
-            measured = {name: each[at] for name, each in record.summary["metrics"].items()}
+            measured = {
+                name: by_seed(record, name, spec.seeds)[at] for name in record.summary["metrics"]
+            }
             yield told | {"seed": seed} | measured
 
 
@@ -140,6 +143,9 @@ def _curves(found: Findings, store: Store) -> Iterator[dict[str, Any]]:
     for told, spec, record in _results(found):
         _, tensors = store.load(record.kind, record.fingerprint)
         curves_SE = {name: tensors[name] for name in sorted(tensors) if name != "parameters"}
+        shapes = {curve.shape for curve in curves_SE.values()}
+        if len(shapes) > 1 or any(shape[0] != len(spec.seeds) for shape in shapes):
+            raise unfit(record, f"has curves of the shapes {sorted(shapes)}")
         for at, seed in enumerate(spec.seeds):
             for epoch, points in enumerate(
                 zip(*(curve[at] for curve in curves_SE.values()), strict=True), start=1

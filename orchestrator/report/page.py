@@ -81,7 +81,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
         ],
         bar=tables.seeds_bar(found.order) if found.order else "",
         paper=paper.beside(found),
-        grid=_as_yaml(found.sweep.spec),
+        grid=_as_yaml(found.sweep.model_dump()["spec"]),
         shared=common([one.trial for one in found.order]) if found.order else {},
         costs=list(_costs(found)),
         versions=_versions(records),

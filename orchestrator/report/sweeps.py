@@ -9,8 +9,9 @@ from typing import Any
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
-from jobs.store import Record, Store
+from jobs.store import Record, Store, parsed
 from jobs.store.inventory import peek
+from jobs.store.record import DamagedError
 from orchestrator.grid import Grid, difference
 from orchestrator.grid.space import Search
 from orchestrator.plan import History, Job, Listed, Plan, Result, Searched, Trial
@@ -72,16 +73,16 @@ def changes(history: History, definition: Grid, plan: Plan, dataset: Dataset) ->
     if plan.name in names:
         return []
     records = read_all(lambda key: peek(store, (SWEEPS.name, key)), names)
-    alike = [one for one in records if isinstance(one, Record) and name_of(one) == name]
-    if not alike:
-        return []
-    last = max(alike, key=lambda one: one.created)
     try:
-        lines = difference(Grid.parse(last.spec), definition)
-    except ConfigError:
-        return []  # another version's grid
-    if last.made_from["texts"] != dataset.digest:
-        lines.insert(0, f"texts: {last.summary['texts']} → {dataset.describe()}")
+        alike = [one for one in records if isinstance(one, Record) and name_of(one) == name]
+        if not alike:
+            return []
+        last = max(alike, key=lambda one: one.created)
+        lines = difference(parsed(last, Grid.parse), definition)
+        if last.made_from["texts"] != dataset.digest:
+            lines.insert(0, f"texts: {last.summary['texts']} → {dataset.describe()}")
+    except DamagedError:
+        return []  # such as another version's grid
     return [f"another sweep than {last.fingerprint}, the last of {name}:", *lines]
 
 
@@ -112,10 +113,10 @@ def asked(
 ) -> tuple[dict[str, dict[str, Any]], list[Result], list[Record]]:
     """The settings of all trials, the finished ones, and what stands beside them."""
     if sweep.summary["bases"]:
-        search = Search.parse(sweep.spec["search"])
+        search = parsed(sweep, lambda spec: Search.parse(spec["search"]))
         bases: list[Trial] = []
         for name, made_from, plain in sweep.summary["bases"]:
-            spec = families.parse(plain)
+            spec = parsed(sweep, families.parse, plain)
             bases.append(Job(families.of(spec).kind, name, spec, made_from))
         results = [one for base in bases for one in history.in_space(search, base)]
         stopped = [one for base in bases for one in history.in_space(search, base, STOPPED.name)]
@@ -154,7 +155,7 @@ def _listed(history: History, sweep: Record) -> list[Result]:
     """The finished trials of a list, in its order."""
     settings = sweep.summary["trials"]
     named = sweep.summary.get("families", dict.fromkeys(settings, families.DEFAULT))
-    kind = {name: families.family(family).kind for name, family in named.items()}
+    kind = {name: parsed(sweep, families.family, named[name]).kind for name in settings}
     finished = {
         one.trial.fingerprint: one
         for each in dict.fromkeys(kind.values())

@@ -110,8 +110,10 @@ class Runs:
                 child = self._take(name, f"seed {seed}", "seed", run, began)
                 if self._runs[name].status != "FINISHED":
                     measured = {
-                        metric: curves[metric][index] if metric in curves else [values[index]]
-                        for metric, values in record.summary["metrics"].items()
+                        metric: curves[metric][index]
+                        if metric in curves
+                        else [result.by_seed(metric)[index]]
+                        for metric in record.summary["metrics"]
                     }
                     self._log(child, _points(measured, end), {"seed": seed})
                     self._end(name, "FINISHED", end)

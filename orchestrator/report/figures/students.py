@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from orchestrator.plan.ranking import OBJECTIVE
+from orchestrator.plan.ranking import OBJECTIVE, by_seed
 from orchestrator.report.figures.canvas import (
     INK,
     MARKERS,
@@ -114,7 +114,8 @@ def reliability(found: Findings) -> Picture | None:
         confidence, accuracy = bins["confidence"][chosen], bins["accuracy"][chosen]
         bars = np.abs(bins["bounds"][:, chosen] - accuracy)
         top.errorbar(confidence, accuracy, bars, fmt="o", color=colour, markersize=4, linewidth=1)
-    errors = found.evaluations[0].summary["metrics"]["test.calibration_error"]
+    seeds = found.champion.trial.spec.seeds
+    errors = by_seed(found.evaluations[0], "test.calibration_error", seeds)
     error = errors[found.champion.best_seed]
     top.text(
         0.97,
