@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from scipy.special import nctdtrinc, stdtrit
-
 from jobs.store import Record, unfit
 from orchestrator.grid.settings import readable
 from orchestrator.plan.graph import Trial
@@ -111,6 +109,7 @@ def paired(first: Result, second: Result, metric: str = OBJECTIVE) -> Paired | N
     by the same.
     """
     # Imported here: it takes 0.7 s, which --help and a dry run need not wait for.
+    from scipy.special import nctdtrinc, stdtrit
     from scipy.stats import ttest_rel
 
     a, b = (

@@ -8,7 +8,7 @@ from jobs import kinds
 from jobs.kinds.features import FEATURES
 from jobs.store import Store
 from orchestrator.plan.ranking import OBJECTIVE, Result
-from orchestrator.report import page, tables
+from orchestrator.report import tables
 from orchestrator.report.findings import Findings
 from orchestrator.report.rendering import environment
 from qdllm import families, saved
@@ -81,8 +81,10 @@ def card(found: Findings, store: Store, own_encoder: bool) -> str:
     """
     chosen, texts = found.champion, found.sweep.summary
     assert chosen is not None, "a sweep without one has nothing to describe"
-    # Imported here: a dry run need not wait for it.
+    # Imported here: a dry run need not wait for it, nor for matplotlib and scipy's statistics.
     from huggingface_hub import EvalResult, ModelCardData
+
+    from orchestrator.report import page
 
     metrics = chosen.record.summary["metrics"]
     metadata = ModelCardData(
