@@ -4,6 +4,7 @@ If a setting can change a number it is in a spec; if it cannot (device, workers,
 not. Defaults are the paper's, except where a comment says otherwise.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_a
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -36,7 +38,6 @@ BatchSize = Annotated[int, Field(ge=1, le=2**16)]
 MaxLength = Annotated[int, Field(ge=4, le=2**17)]
 """Tokens of one text; the longest contexts that there are have about so many."""
 Layer = Annotated[int, Field(ge=-1000, le=1000)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=3e38)]
 """Of learning: what float32 holds. Which rates diverge shows only in training."""
 HASHED = "hashed"
@@ -49,16 +50,74 @@ def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
-def _fractions(values: tuple[float, float, float]) -> tuple[float, float, float]:
-    if min(values) <= 0 or abs(sum(values) - 1) > 1e-9:
-        raise ValueError(f"{list(values)} must be three positive numbers that sum to 1")
-    return values
+def _split(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        numbers = [part for part in value if type(part) in (int, float) and part > 0]
+        if len(numbers) == len(value) == 3 and abs(sum(numbers) - 1) <= 1e-9:
+            return tuple(map(float, numbers))
+    elif isinstance(value, str) and value.strip():
+        return value
+    raise ValueError(
+        f"{shown(value)} was given; it must be three positive numbers that sum to 1, such as "
+        "[0.6, 0.2, 0.2], or the name of the column that says train, validation or test"
+    )
+
+
+def _column(value: Any) -> Any:
+    if (isinstance(value, str) and value.strip()) or (type(value) is int and value > 0):
+        return value
+    raise ValueError(f"{shown(value)} was given; it must be a column's name, or its number from 1")
+
+
+def _columns(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return _column(value)
+    columns = tuple(map(_column, value))
+    if not columns or len(set(columns)) < len(columns):
+        raise ValueError(f"{shown(value)} was given; name each column once, and at least one")
+    return columns
+
+
+def _encoding(name: Any) -> Any:
+    try:
+        if name is None or codecs.lookup(name)._is_text_encoding:
+            return name
+    except (LookupError, TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"{shown(name)} was given; it must be an encoding that Python knows, such as cp1252, latin-1, "
+        "cp1251, shift_jis or gb18030"
+    )
+
+
+RULES = {
+    "bool_type": "true or false",
+    "dict_type": "a group of settings",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number, written without point and exponent",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "model_type": "a group of settings",
+    "string_type": "a text",
+    "string_pattern_mismatch": "of the form {pattern}",
+    "too_long": "no longer than {max_length}",
+    "too_short": "a list or group of at least {min_length}",
+    "tuple_type": "a list",
+}
+"""What a value must be, by the kind of pydantic's problem with it."""
 
 
 class Spec(BaseModel):
     """Base of all specs: immutable, hashable, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
     unhashed: ClassVar[frozenset[str]] = frozenset()
     """Fields left out of the fingerprint: they change no number, or enter it as a dependency."""
@@ -71,7 +130,7 @@ class Spec(BaseModel):
         """
         try:
             # As JSON: strict about numbers, which `yes` and "0.1" are not, yet lists are tuples.
-            plain = to_json(data)
+            plain = to_json(data, inf_nan_mode="constants")
         except ValueError:
             key, value = _unwritable(data)
             problem = f"{shown(value)} in {shown(key)} is no value that JSON has"
@@ -127,7 +186,16 @@ def explain(model: type[BaseModel], problem: Any) -> str:
         ]
         hint = nearest(str(given), known) or "."
         return f"unknown {where} {shown(given)}{hint} There are: {', '.join(known)}"
-    return f"{where}: {problem['msg']}, but {shown(given)} was given"
+    context = problem.get("ctx", {})
+    if problem["type"] == "value_error":
+        return f"{where}: {context['error']}"  # ours, which says what was given
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    kind = "int_from_float" if isinstance(given, float) else ""
+    rule = RULES.get(kind if problem["type"] == "int_type" else "") or RULES.get(problem["type"])
+    limits = {key: f"{limit:g}" for key, limit in context.items() if isinstance(limit, float)}
+    told = f" must be {rule.format(**context | limits)}" if rule else f": {problem['msg']}"
+    return f"{where}{told}, but {shown(given)} was given"
 
 
 def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
@@ -151,16 +219,28 @@ def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], 
     return path, kind
 
 
+Column = str | int
+SHARES = (0.6, 0.2, 0.2)
+"""Of train, validation and test: the paper's."""
+
+
 class TaskSpec(Spec):
     """Which texts and labels, and how they are split. Enters fingerprints by the texts' digest."""
 
-    unhashed = frozenset({"name", "data", "text_column", "label_column"})
+    unhashed = frozenset({"name", "data", "text_column", "label_column", "encoding", "separator"})
 
     name: str = "sample-thematic"
     data: str | None = None
-    text_column: str = "text"
-    label_column: str = "label"
-    split: Annotated[tuple[Share, Share, Share], AfterValidator(_fractions)] = (0.6, 0.2, 0.2)
+    text_column: Annotated[Column | tuple[Column, ...], BeforeValidator(_columns)] = "text"
+    """Columns by name, or by number from 1; several are joined by a space."""
+    label_column: Annotated[Column, BeforeValidator(_column)] = "label"
+    encoding: Annotated[str | None, BeforeValidator(_encoding)] = None
+    """None: UTF-8, or what a byte order mark says."""
+    separator: Literal["comma", "semicolon", "tab", "pipe"] | None = None
+    """What stands between the fields of a line; None: what the whole file agrees with."""
+    split: Annotated[tuple[float, float, float] | str, BeforeValidator(_split)] = SHARES
+    """Shares of train, validation and test, or the column that says which of them a row is of.
+    What a source says of its own splits comes first; what it lacks is cut from its train."""
     seed: Seed = 0
 
 

@@ -91,7 +91,7 @@ def test_the_command_publishes_and_prints_the_fingerprint(task, encoder, tmp_pat
         (None, r"cannot read .*job\.json' as JSON: .*No such file"),
         ("{", r"cannot read .*job\.json' as JSON: "),
         ("[]", "must hold one JSON object with task, encoder, store"),
-        ("{}", r"store: Field required"),
+        ("{}", r"store is missing"),
         ('{"stor": "x"}', r"unknown key 'stor'; did you mean 'store'\?"),
     ],
 )

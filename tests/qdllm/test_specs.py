@@ -66,7 +66,7 @@ def test_every_problem_is_told_at_once():
     with pytest.raises(ConfigError) as caught:
         StudentSpec.parse({"fit": {"lr": -1, "epocs": 2}, "losss": {}})
     message = str(caught.value)
-    assert "fit.lr: Input should be greater than 0, but -1 was given" in message
+    assert "fit.lr must be greater than 0, but -1 was given" in message
     assert "unknown key 'fit.epocs'; did you mean 'epochs'? There are: batch_size" in message
     assert "unknown key 'losss'; did you mean 'loss'?" in message
 

@@ -128,7 +128,7 @@ def test_a_champions_families_are_known_ones(tmp_path):
     assert "unknown family 'quantm'; did you mean 'quantum'? There are: " in told
     told = refused("base: {}", tmp_path, "champion.families=[quantm]")
     assert told.startswith("--set champion.families=[quantm]: champion.families: ")
-    assert "at least 1 item" in refused("champion: {families: []}", tmp_path)
+    assert "list or group of at least 1" in refused("champion: {families: []}", tmp_path)
     assert "did you mean 'families'?" in refused("champion: {family: [tanh]}", tmp_path)
 
 

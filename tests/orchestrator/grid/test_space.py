@@ -93,7 +93,7 @@ def test_a_spec_that_differs_in_anything_else_lies_outside(key, value):
 
 
 def test_a_value_that_a_spec_refuses_is_no_point():
-    with pytest.raises(ConfigError, match=r"fit\.lr: Input should be greater than 0"):
+    with pytest.raises(ConfigError, match=r"fit\.lr must be greater than 0"):
         at(BASE, {"fit.lr": -1.0})
 
 
@@ -108,11 +108,11 @@ def test_a_value_that_a_spec_refuses_is_no_point():
         ("loss.alpha", [1, 1.0], "names a choice twice"),
         ("circuit.ansatz", {"low": 0, "high": 1}, "circuit.ansatz is not a number, so it has no"),
         ("fit.lr", {"lo": 0.1, "high": 1}, "unknown key 'lo'; did you mean 'low'?"),
-        ("fit.lr", {"low": 0.1}, "fit.lr: high: Field required"),
-        ("fit.lr", {"low": True, "high": 2}, "low: Input should be a valid number, but True"),
-        ("fit.lr", {"low": 0.1, "high": "1"}, "high: Input should be a valid number, but '1'"),
-        ("fit.epochs", {"low": 1.5, "high": 2}, "low: Input should be a valid integer, but 1.5"),
-        ("fit.epochs", {"low": 1, "high": 9, "step": 0}, "step: Input should be greater than 0"),
+        ("fit.lr", {"low": 0.1}, "fit.lr: high is missing"),
+        ("fit.lr", {"low": True, "high": 2}, "low must be a number, but True"),
+        ("fit.lr", {"low": 0.1, "high": "1"}, "high must be a number, but '1'"),
+        ("fit.epochs", {"low": 1.5, "high": 2}, "low must be a whole number, written without"),
+        ("fit.epochs", {"low": 1, "high": 9, "step": 0}, "step must be greater than 0"),
         ("fit.epochs", {"low": 1, "high": 9, "step": 3}, "steps of 3 from 1 do not end at 9"),
         ("loss.alpha", {"low": 0, "high": 1, "step": 0.3}, "steps of 0.3 from 0.0 do not end at"),
         ("fit.lr", {"low": 2, "high": 1}, "low must be below high, but 2.0 and 1.0 were given"),
@@ -134,26 +134,26 @@ FILES = {
         5,
         "unknown circuit.ansatz 'textbok'; did you mean 'textbook'?",
     ),
-    "a choice's type": ("space:\n    fit.epochs: [2, yes]", 3, "fit.epochs: Input should be a v"),
+    "a choice's type": ("space:\n    fit.epochs: [2, yes]", 3, "fit.epochs must be a whole number"),
     "a low end": (
         "space:\n    fit.lr:\n      high: 1\n      low: 0",
         5,
-        "fit.lr: Input should be greater than 0, but 0.0 was given",
+        "fit.lr must be greater than 0, but 0.0 was given",
     ),
     "a high end": (
         "space:\n    circuit.qubits: {low: 4,\n      high: 30}",
         4,
-        "circuit.qubits: Input should be less than or equal to 20, but 30 was given",
+        "circuit.qubits must be at most 20, but 30 was given",
     ),
-    "a range": ("space:\n    fit.lr: {low: 1}", 3, "fit.lr: high: Field required"),
-    "no space": ("trials: 3", 1, "search.space: Field required"),
-    "an empty space": ("space: {}", 2, "search.space: Dictionary should have at least 1 item"),
+    "a range": ("space:\n    fit.lr: {low: 1}", 3, "fit.lr: high is missing"),
+    "no space": ("trials: 3", 1, "search.space is missing"),
+    "an empty space": ("space: {}", 2, "search.space must be a list or group of at least 1"),
     "a sampler": (
         "space: {fit.lr: [1]}\n  sampler: cmaes",
         3,
         "unknown search.sampler 'cmaes'; did you mean 'cma-es'? There are: tpe, gp, cma-es, nsga",
     ),
-    "trials": ("space: {fit.lr: [1]}\n  trials: 0", 3, "search.trials: Input should be greater"),
+    "trials": ("space: {fit.lr: [1]}\n  trials: 0", 3, "search.trials must be at least 1"),
     "a metric": (
         "space: {fit.lr: [1]}\n  objectives:\n    val.acc.mean: maximize",
         4,
@@ -174,7 +174,11 @@ FILES = {
         3,
         "unknown search.objectives.val.f1.mean 'max'",
     ),
-    "no objective": ("space: {fit.lr: [1]}\n  objectives: {}", 3, "should have at least 1 item"),
+    "no objective": (
+        "space: {fit.lr: [1]}\n  objectives: {}",
+        3,
+        "search.objectives must be a list or group of at least 1",
+    ),
     "cma-es with choices": (
         "space: {fit.lr: [1, 2], loss.alpha: {low: 0, high: 1}}\n  sampler: cma-es",
         3,
