@@ -8,8 +8,11 @@ import re
 from urllib.parse import quote, unquote
 
 _PLACE = re.compile(r"[A-Za-z][\w+.-]*://(\[[\da-fA-F:.]+\]|[^\s/:@\[\]]*)(:\d{0,5})?(/.*)?", re.S)
-# A user, then a colon that no port follows, then anything up to an @; or an @ without a space.
-_USER = re.compile(r"://(?:[^\s/@:?#\[]*:(?!\d{1,5}(?:[^\w%@]|$))[^\n@'\"]*@)?(?:[^\s'\"@?#]*@)*")
+# A user, then a colon that no port follows, then anything up to an @; or an @ without a space. On
+# the Hugging Face hub, an @ goes before a revision.
+_USER = re.compile(
+    r"(?<!\bhf)://(?:[^\s/@:?#\[]*:(?!\d{1,5}(?:[^\w%@]|$))[^\n@'\"]*@)?(?:[^\s'\"@?#]*@)*"
+)
 _QUERY = re.compile(r"(://[^\s'\"?#]*)[?#][^\s'\"]*")
 _SHORT = 2
 """Characters of what is too short to be a secret, and would be found in any text."""

@@ -1,9 +1,10 @@
-"""How a message repeats what was given: not too long, and without secrets."""
+"""How a message repeats what was given: not too long, visible, and without secrets."""
 
 import reprlib
 from collections.abc import Iterable
 
 from qdllm.addresses import without_secrets
+from qdllm.visible import visible, visible_lines
 
 LONGEST = 1900
 """Characters of a message: what is longer nobody reads, and may be a file that came as a value."""
@@ -37,10 +38,10 @@ def cut(text: str, most: int = MOST) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def some(names: Iterable[str]) -> str:
+def some(names: Iterable[object]) -> str:
     """The first names of what may be a long list."""
-    names = list(names)
-    return ", ".join([*map(cut, names[:NAMED]), *["…"] * (len(names) > NAMED)]) or "none"
+    told = [cut(visible(name)) for name in names]
+    return ", ".join([*told[:NAMED], *["…"] * (len(told) > NAMED)]) or "none"
 
 
 def several(lines: Iterable[str]) -> str:
@@ -52,5 +53,5 @@ def several(lines: Iterable[str]) -> str:
 
 def told(message: str) -> str:
     """A message as anybody may read it."""
-    text = without_secrets(message)
+    text = visible_lines(without_secrets(message))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 400]} … {text[-390:]}"

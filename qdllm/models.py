@@ -50,8 +50,8 @@ LORA_TARGETS = {
 KNOWN = (*PACKAGED, *HUB)
 
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_PATIENCE = 5.0
+COMMIT = re.compile(r"[0-9a-f]{40}")
+PATIENCE = 5.0
 """Seconds that the hub has to answer."""
 _WEIGHTS = {"safetensors": "*.safetensors", "torch": "pytorch_model*.bin"}
 _DECIDES_NUMBERS = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
@@ -110,9 +110,9 @@ def pinned(name: str, weights: str, digest: str) -> str:
     Raises ConfigError where the name means other files here.
     """
     if match := _HUB_ID.fullmatch(digest):
-        if not _COMMIT.fullmatch(match[2]):
+        if not COMMIT.fullmatch(match[2]):
             try:
-                _commit(match[1], match[2])
+                commit(match[1], match[2])
             except ConfigError as error:
                 raise ConfigError(f"model {name!r}: {error}") from None
             raise ConfigError(
@@ -167,11 +167,11 @@ def _hub(name: str, address: str) -> Model:
     match = _HUB_ID.fullmatch(address)
     assert match, f"{address} is not id@revision"
     repository, revision = match[1], match[2] or "main"
-    if not _COMMIT.fullmatch(revision):
+    if not COMMIT.fullmatch(revision):
         # What nobody can say now stays a branch: it can be planned with, and not be loaded.
         try:
-            revision = _commit(repository, revision)
-        except _NobodyKnows:
+            revision = commit(repository, revision)
+        except NobodyKnows:
             pass
         except ConfigError as error:
             raise ConfigError(f"model {name!r}: {error}") from None
@@ -179,33 +179,40 @@ def _hub(name: str, address: str) -> Model:
     return Model(name, repository, revision, f"{repository}@{revision}", paper.get(repository))
 
 
-class _NobodyKnows(ConfigError):
+class NobodyKnows(ConfigError):
     """Neither a hub nor the cache says which commit a branch is."""
 
 
 @cache
-def _commit(repository: str, revision: str) -> str:
-    """The commit that a branch, a tag or the beginning of a commit stands for now."""
+def commit(repository: str, revision: str, kind: str = "model") -> str:
+    """The commit that a branch, a tag or the beginning of a commit stands for now.
+
+    `kind`: of repository, model or dataset. Raises ConfigError where the hub does not know it, and
+    NobodyKnows where neither a hub nor the cache can be asked.
+    """
     from huggingface_hub import HfApi, constants, errors, is_offline_mode
 
     hub, offline = HfApi(), is_offline_mode()
     # resolve_revision itself would wait for ever in a network that swallows what it sends.
-    hub.repo_info = partial(hub.repo_info, timeout=_PATIENCE)  # type: ignore[method-assign]
+    hub.repo_info = partial(hub.repo_info, timeout=PATIENCE)  # type: ignore[method-assign]
     try:
-        found = hub.resolve_revision(repository, revision=revision, local_files_only=offline)
+        found = hub.resolve_revision(
+            repository, repo_type=kind, revision=revision, local_files_only=offline
+        )
         return found.resolved
     except errors.RevisionResolutionError as error:
         missed = "HF_HUB_OFFLINE is set" if offline else type(error.__cause__).__name__
         reason = f"{hub.endpoint} cannot be asked ({missed}), and {constants.HF_HUB_CACHE} lacks it"
-        raise _NobodyKnows(_unknown(repository, revision, reason)) from None
+        raise NobodyKnows(_unknown(repository, revision, kind, reason)) from None
     except Exception as error:  # from it, its HTTP client or Python: they have no root in common
         reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
-    raise ConfigError(_unknown(repository, revision, reason))
+    raise ConfigError(_unknown(repository, revision, kind, reason))
 
 
-def _unknown(repository: str, revision: str, reason: str) -> str:
+def _unknown(repository: str, revision: str, kind: str, reason: str) -> str:
+    what = "weights" if kind == "model" else "texts"
     return (
-        f"{revision!r} of {repository} names weights that can change, and what commit it stands "
+        f"{revision!r} of {repository} names {what} that can change, and what commit it stands "
         f"for is not known: {reason}. Give the commit, as {repository}@ and its 40 hexadecimal "
         "digits, or a local folder"
     )

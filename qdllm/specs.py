@@ -85,8 +85,8 @@ def _encoding(name: Any) -> Any:
     except (LookupError, TypeError, ValueError):
         pass
     raise ValueError(
-        f"{shown(name)} was given; it must be an encoding that Python knows, such as cp1252, latin-1, "
-        "cp1251, shift_jis or gb18030"
+        f"{shown(name)} was given; it must be an encoding that Python knows, such as cp1252, "
+        "latin-1, cp1251, shift_jis or gb18030"
     )
 
 

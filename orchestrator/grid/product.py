@@ -11,6 +11,7 @@ from qdllm import outside
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.specs import flat
+from qdllm.texts import locations
 
 MOST_TRIALS = 100_000
 """Of one grid: the most that ranking and report were tried with."""
@@ -103,8 +104,8 @@ def settings(combination: Iterable[Point], absolute: Callable[[str], str]) -> di
     for key in ("teacher.model", "encoder.model", *(["task.name"] if data is None else [])):
         if isinstance(found.get(key), str):
             found[key] = absolute(found[key])
-    if isinstance(data, str) and data != "published":
-        found["task.data"] = str(outside.path(data))
+    if isinstance(data, str):
+        found["task.data"] = locations.absolute(data)
     return found
 
 

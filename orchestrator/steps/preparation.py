@@ -14,6 +14,7 @@ from qdllm.messages import shown
 from qdllm.specs import TaskSpec, TrialSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
+from qdllm.texts.locations import is_download
 
 LONGEST_NAME = 200
 """Bytes; a file system takes 255 for a report's name, which has a fingerprint and a suffix more."""
@@ -41,7 +42,7 @@ def prepare(
     place, cpus = session.executor.place()
     lines = needs(definition, planned, session.history, len(dataset.texts), cpus)
     session.terminal.print(
-        dataset.describe(),
+        *dataset.told(),
         tables.plan_table(planned.name, lines, place),
         *sweeps.changes(session.history, definition, planned, dataset),
     )
@@ -53,7 +54,7 @@ def prepare(
 
 def _load_texts(session: Session, task: TaskSpec) -> Dataset:
     """The task's texts, with a bar if they have to be downloaded."""
-    if task.data != "published":
+    if not is_download(task.data):
         return data.load(task)
     with session.terminal.phase("download") as phase:
         return data.load(task, progress=phase.update)

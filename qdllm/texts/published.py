@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from urllib.request import OpenerDirector, Request, build_opener
 
 from qdllm.errors import ConfigError
-from qdllm.texts.readers import some
+from qdllm.messages import some
+from qdllm.visible import visible
 
 COMMIT = "b716046c92fb9d66286b72e04b6d7e5accb302c1"
 URL = f"https://raw.githubusercontent.com/Lilingxiao-bupt/QD-LLM/{COMMIT}/Dataset"
@@ -64,11 +65,21 @@ def class_files(folder: Path, task: str) -> dict[str, Path]:
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
         raise ConfigError(
-            f"task {task!r} needs {', '.join(missing)} in {subfolder} or in {folder} itself, "
-            f"but {home} holds {contents(home)}. Point --data to the folder that holds "
-            f"{paths[0].parent}, or use --data published to download the authors' texts"
+            f"task {task!r} needs {', '.join(missing)} in {visible(subfolder)} or in "
+            f"{visible(folder)} itself, but {visible(home)} holds {contents(home)}. Point --data "
+            f"to the folder that holds {paths[0].parent}, or use --data published to download the "
+            "authors' texts"
         )
     return files
+
+
+def tasks_in(folder: Path) -> list[str]:
+    """The tasks of TASKS whose subfolders a folder holds, with all of their files."""
+    return [
+        task
+        for task, files in TASKS.items()
+        if all((folder / path).is_file() for path in files.values())
+    ]
 
 
 def contents(folder: Path) -> str:

@@ -1,152 +1,182 @@
-"""Labelled texts from files: one text file for each class, or a table with two columns."""
+"""Labelled texts from files, row by row, checked and with their labels normalised."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qdllm.errors import ConfigError, nearest
+from qdllm.errors import ConfigError
+from qdllm.messages import some
+from qdllm.specs import TaskSpec
+from qdllm.texts import files, labels
+from qdllm.texts.columns import NoColumn, Table, Wanted
+from qdllm.texts.formats.columnar import arrow, parquet
+from qdllm.texts.formats.marked import lines
+from qdllm.texts.formats.objects import records_in
+from qdllm.texts.formats.separated import separated
+from qdllm.texts.layouts import Part
+from qdllm.texts.splits import split_of
+from qdllm.visible import visible
 
-Rows = list[tuple[str, str]]
-"""Texts as they stand in their source, each with the name of its class."""
 
-Table = tuple[list[str], list[tuple[str, dict[str, Any]]]]
-"""The columns of a file, and its records, each after a phrase that says where it stands."""
+@dataclass
+class Rows:
+    """Texts without white space at their ends, their labels and splits; empty where unsaid."""
+
+    texts: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    words: Counter[str] = field(default_factory=Counter)
+    """What stood in place of labels, and meant that there is none."""
+    names: tuple[str, ...] = ()
+    """All labels that there can be, in order, where the source lists them."""
+    forms: dict[str, None] = field(default_factory=dict)
+    """How its tables are written, in words."""
+    columns: dict[str, None] = field(default_factory=dict)
+    """Columns that nobody asked for."""
+    left_out: list[str] = field(default_factory=list)
+    """Files that turned out to hold no labels."""
+
+    def add(self, text: str, label: str, split: str) -> None:
+        """One more row."""
+        self.texts.append(text.strip())
+        self.labels.append(label)
+        self.splits.append(split)
 
 
-def some(names: Sequence[str]) -> str:
-    """The first names of what may be a long list, for a message."""
-    return ", ".join([*names[:8], *["…"] * (len(names) > 8)]) or "none"
+def read(parts: Iterable[Part], task: TaskSpec, names: tuple[str, ...] = ()) -> Rows:
+    """All rows of some files. `names`: of numbers as labels, where files do not tell them.
 
-
-def read_class_files(files: Mapping[str, Path]) -> Rows:
-    """One text per line of each class's file, LF or CRLF, UTF-8; blank lines are empty texts.
-
-    Raises ConfigError for a file without text or that is not UTF-8, OSError for one that cannot
-    be opened.
+    A label may be missing. Raises ConfigError for a column or a record that is missing or
+    malformed, naming its place, and OSError for a file that cannot be opened.
     """
-    rows: Rows = []
-    for label, path in files.items():
-        text = _decode(path)
-        if not text.strip():
-            raise ConfigError(f"class file {path} holds no text; write one text per line into it")
-        rows += [(line, label) for line in text.removesuffix("\n").split("\n")]
+    rows = Rows(names=names)
+    for part in parts:
+        if part.whole:
+            rows.add(files.text(part.path, task.encoding), part.label, part.split)
+        elif part.label:
+            _read_class_file(part, task, rows)
+        else:
+            _read_table(part, task, rows)
     return rows
 
 
-def read_table(path: Path, text_column: str, label_column: str) -> Rows:
-    """The texts and labels of a file with one of the suffixes of READERS.
+def _read_class_file(part: Part, task: TaskSpec, rows: Rows) -> None:
+    """One text on each line, LF or CRLF; blank lines are empty texts."""
+    before = len(rows.texts)
+    for line in files.lines(part.path, task.encoding, "\n"):
+        rows.add(line, part.label, part.split)
+    if not any(islice(rows.texts, before, None)):
+        raise ConfigError(
+            f"class file {visible(part.path)} holds no text; write one text per line into it"
+        )
 
-    A label may be text or a number, and may be missing only where the text is empty. Raises
-    ConfigError for a column, label or record that is missing or malformed, naming its place, and
-    OSError for a file that cannot be opened.
-    """
-    reader = READERS.get(path.suffix.lower())
+
+def _read_table(part: Part, task: TaskSpec, rows: Rows) -> None:
+    """The wanted columns of a file with one of the suffixes of READERS."""
+    path = part.path
+    reader = READERS.get(files.named(path).suffix)
     if reader is None:
         raise ConfigError(
-            f"cannot read texts from {path}: its name must end in {', '.join(READERS)}, or it must "
+            f"cannot read texts from {visible(path)}: its name must end in "
+            f"{', '.join(filter(None, READERS))}, each also with .gz or .zst after it, or it must "
             "be a folder with one *.txt file for each class"
         )
-    columns, records = reader(path, [text_column, label_column])
-    for key, column in (("text_column", text_column), ("label_column", label_column)):
-        if column not in columns:
-            raise ConfigError(
-                f"{path} has no column {column!r}{nearest(column, columns)}. There are: "
-                f"{some(columns)}. Name one with --set task.{key}=…"
-            )
-    rows = []
-    for where, record in records:
-        text, label = record.get(text_column), record.get(label_column)
+    before = len(rows.texts)
+    try:
+        table = reader(path, Wanted.of(task), task)
+        table.names = table.names or rows.names
+        _add_records(path, Wanted.of(task), table, rows, part.split)
+    except NoColumn as error:
+        # Who sets a task often keeps the labels of its test to himself.
+        if error.setting != "label_column" or part.split in ("", "train"):
+            raise
+        del rows.texts[before:], rows.labels[before:], rows.splits[before:]
+        rows.left_out.append(path.name)
+        return
+    rows.forms[table.told] = None
+    asked = {column for _, column in Wanted.of(task).settings}
+    rows.columns |= dict.fromkeys(name for name in table.columns if name not in asked)
+    if rows.names and table.names and rows.names != table.names:
+        raise ConfigError(
+            f"{visible(path)} names the classes {some(table.names)}, but the files before it "
+            f"{some(rows.names)}; give files that agree"
+        )
+    rows.names = rows.names or tuple(table.names)
+
+
+def _add_records(path: Path, wanted: Wanted, table: Table, rows: Rows, split: str) -> None:
+    many, known = len(wanted.texts), dict[Any, str]()
+    for number, values in table.records:
         try:
-            rows.append(_row("" if text is None else text, label))
+            text, value = _text(values[:many]), values[many]
+            if isinstance(value, list | dict):
+                raise ValueError(labels.refusal(value))
+            key = type(value), value
+            if key not in known:
+                named = _name(value, table.names) if table.names else value
+                known[key] = labels.label(named)
+                _check_surrogates(known[key])
+            label = known[key]
+            if not label and isinstance(value, str) and value.strip() and text.strip():
+                rows.words[value.strip()] += 1
+            rows.add(text, label, _split(values[many + 1 :], wanted) or split)
         except ValueError as error:
-            raise ConfigError(f"{path}, {where}: {error}") from None
-    return rows
+            raise ConfigError(f"{visible(path)}, {table.unit} {number}: {error}") from None
 
 
-def _row(text: object, label: object) -> tuple[str, str]:
-    if not isinstance(text, str):
-        raise ValueError(f"the text is {text!r}, but it must be a string")
-    if label is None or label != label:  # NaN is how pandas writes a missing number
-        label = ""
-    if not isinstance(label, str | int | float):
-        raise ValueError(f"the label is {label!r}, but it must be a string or a number")
-    name = str(label).strip()
-    if text.strip() and not name:
-        raise ValueError("the label is missing; fill it in or remove the record")
-    if not (text + name).isascii():
-        (text + name).encode()  # half of a surrogate pair, which JSON can spell, is a ValueError
-    return text, name
+def _split(said: Sequence[Any], wanted: Wanted) -> str:
+    """The split that a column says, or else the place of the record."""
+    if wanted.split and not said[0]:
+        raise ValueError(f"column {wanted.split!r} does not say which split it is of")
+    return split_of(said[0]) if said else ""
 
 
-def _csv(path: Path, wanted: list[str]) -> Table:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    lines = csv.reader(io.StringIO(_decode(path), newline=""), delimiter=separator, strict=True)
-    records = []
+def _text(parts: Sequence[Any]) -> str:
+    for part in parts:
+        if not isinstance(part, str | None):
+            raise ValueError(f"the text is {part!r}, but it must be a string")
+        if part and not part.isascii():
+            _check_surrogates(part)
+    if len(parts) == 1:
+        return parts[0] or ""
+    return " ".join(part.strip() for part in parts if part and part.strip())
+
+
+def _check_surrogates(text: str) -> None:
     try:
-        header = next(lines, [])
-        for fields in lines:
-            if len(fields) not in (0, len(header)):
-                raise csv.Error(f"{len(fields)} fields, but the header has {len(header)}")
-            if fields:
-                record = dict(zip(header, fields, strict=True))
-                records.append((f"line {lines.line_num}", record))
-    except csv.Error as error:
-        raise ConfigError(
-            f"{path}, line {lines.line_num}: {error}. Put double quotes around a field that holds "
-            "a separator, a quote or a line break, and double each quote in it"
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = visible(text[error.start])
+        raise ValueError(
+            f"{half} is half of a character, which JSON can spell and no text can hold; write both "
+            "halves, or leave it out"
         ) from None
-    return header, records
 
 
-def _jsonl(path: Path, wanted: list[str]) -> Table:
-    records = []
-    for number, line in enumerate(_decode(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}, line {number}: not JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise ConfigError(
-                f"{path}, line {number}: a JSON object such as "
-                f'{{"{wanted[0]}": "…", "{wanted[1]}": "…"}} must stand on each line'
-            )
-        records.append((f"line {number}", record))
-    return list(dict.fromkeys(key for _, record in records for key in record)), records
+def _name(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"-1|\d{1,9}", value, re.ASCII):
+        value = int(value)
+    if not isinstance(value, int):
+        return value
+    if value == -1:  # what the Hugging Face hub writes where a label is withheld
+        return None
+    if not 0 <= value < len(names):
+        raise ValueError(f"the label is {value}, but the file names {len(names)}: {some(names)}")
+    return names[value]
 
 
-def _parquet(path: Path, wanted: list[str]) -> Table:
-    import pyarrow.parquet  # 0.2 s that other sources spare
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            table = file.read([column for column in wanted if column in columns])
-            records = table.to_pylist()
-    except (ValueError, OSError, pyarrow.ArrowException) as error:
-        raise ConfigError(f"{path} is not a Parquet file that can be read: {error}") from None
-    return columns, [(f"row {number}", record) for number, record in enumerate(records, 1)]
-
-
-READERS: dict[str, Callable[[Path, list[str]], Table]] = {
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".jsonl": _jsonl,
-    ".parquet": _parquet,
+Reader = Callable[[Path, Wanted, TaskSpec], Table]
+READERS: dict[str, Reader] = {
+    ".csv": separated,
+    ".tsv": separated,
+    ".jsonl": records_in,
+    ".parquet": parquet,
+    ".json": records_in,
+    ".ndjson": records_in,
+    ".arrow": arrow,
+    **dict.fromkeys(files.LINES, lines),
 }
-
-
-def _decode(path: Path) -> str:
-    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8. "
-            "Save the file as UTF-8"
-        ) from None

@@ -1,18 +1,13 @@
-import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 from checkout import ROOT
+from hub import FIRST, SECOND, environment, only_hub
 from tiny_models import save
 from transformers import AutoTokenizer
 
@@ -20,9 +15,6 @@ from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.models import pinned, resolve
 from qdllm.specs import TeacherSpec
-
-FIRST, SECOND = "1" * 40, "2" * 40
-"""Two commits."""
 
 
 @pytest.fixture
@@ -80,83 +72,11 @@ def test_pickled_weights_are_read_only_where_they_are_asked_for(folder):
     assert resolve(str(folder), "torch").path_or_id == str(folder)
 
 
-class Hub:
-    """A small Hugging Face hub on loopback: what a branch is, and the files of a commit."""
-
-    def __init__(self) -> None:
-        self.commits = {"org/name": {"main": FIRST, "a/tag": SECOND}}
-        self.files: dict[str, Path] = {}
-        self.asked: list[tuple[str, str | None]] = []
-        """What was asked about revisions, each with the token that came with it."""
-        self.moves = False
-        """Whether a branch goes to the second commit as soon as it has been asked for."""
-        self.silent = threading.Event()
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                hub.answer(self)
-
-            do_HEAD = do_GET
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        if self.silent.is_set():
-            time.sleep(3)
-            return
-        status, headers, body = 404, {"X-Error-Code": "EntryNotFound"}, b""
-        if found := re.fullmatch(r"/api/models/(.+?/.+?)/revision/(.+)", request.path):
-            self.asked.append((request.path, request.headers["Authorization"]))
-            repository, revision = found[1], found[2].replace("%2F", "/")
-            commits = self.commits.get(repository)
-            missing = "RepoNotFound" if commits is None else "RevisionNotFound"
-            headers["X-Error-Code"] = missing
-            if commits and revision in commits:
-                status, body = (
-                    200,
-                    json.dumps({"id": repository, "sha": commits[revision]}).encode(),
-                )
-                if self.moves:
-                    commits[revision] = SECOND
-        elif found := re.fullmatch(r"/org/name/resolve/(.+?)/(.+)", request.path):
-            file = self.files.get(found[1], Path("/nowhere")) / found[2]
-            if file.is_file():
-                status, body = 200, file.read_bytes()
-                headers = {"X-Repo-Commit": found[1], "ETag": f'"{found[1][:4]}-{file.name}"'}
-        request.send_response(status)
-        for name, value in headers.items():
-            request.send_header(name, value)
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        if request.command == "GET":
-            request.wfile.write(body)
-
-
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+def hub(monkeypatch, tmp_path):
     """A hub that this process takes for the only one, and an empty cache."""
-    hub, constants = Hub(), huggingface_hub.constants
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    models._commit.cache_clear()
-    yield hub
-    models._commit.cache_clear()
-    hub.server.shutdown()
-    hub.server.server_close()
-
-
-def environment(hub: Hub, folder: Path, **more: str) -> dict[str, str]:
-    """For a process that takes it for the only hub, as a user would say so."""
-    return os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(folder / "cache")} | more
+    with only_hub(monkeypatch, tmp_path) as hub:
+        yield hub
 
 
 def test_a_branch_is_the_commit_that_the_hub_says(hub, monkeypatch):
@@ -173,7 +93,7 @@ def test_a_branch_is_asked_for_once_and_stays_what_it_was(hub):
     hub.commits["org/name"]["main"] = SECOND
     assert digests == {resolve("org/name").digest} == {f"org/name@{FIRST}"}
     assert len(hub.asked) == 1
-    models._commit.cache_clear()
+    models.commit.cache_clear()
     assert resolve("org/name").digest == f"org/name@{SECOND}"
 
 
@@ -187,7 +107,7 @@ def test_a_commit_is_taken_as_it_is(hub):
 @pytest.mark.parametrize("way", ["offline", "unreachable", "down"])
 def test_without_a_hub_the_cache_says_what_a_branch_was(hub, monkeypatch, way):
     assert resolve("org/name").revision == FIRST
-    models._commit.cache_clear()
+    models.commit.cache_clear()
     hub.commits["org/name"]["main"] = SECOND
     if way == "offline":
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -237,7 +157,7 @@ def test_what_the_hub_does_not_have_is_an_error(hub, name, told):
 
 def test_a_hub_that_says_nothing_is_not_waited_for(hub, monkeypatch):
     hub.silent.set()
-    monkeypatch.setattr(models, "_PATIENCE", 0.2)
+    monkeypatch.setattr(models, "PATIENCE", 0.2)
     assert resolve("org/name").revision == "main"
     with pytest.raises(ConfigError, match=r"cannot be asked \(ReadTimeout\)"):
         pinned("org/name", "safetensors", "org/name@main")
@@ -246,7 +166,7 @@ def test_a_hub_that_says_nothing_is_not_waited_for(hub, monkeypatch):
 def test_a_plans_digest_names_the_same_model_elsewhere(hub, folder, tmp_path):
     digest = resolve("org/name").digest
     hub.commits["org/name"]["main"] = SECOND
-    models._commit.cache_clear()
+    models.commit.cache_clear()
     assert resolve(pinned("org/name", "safetensors", digest)).revision == FIRST
     assert len(hub.asked) == 1
     digest = resolve(str(folder)).digest
