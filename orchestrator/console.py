@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TextIO
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,6 +17,7 @@ from rich.progress import (
     TextColumn,
 )
 
+from jobs.screen import Screen
 from qdllm.errors import ConfigError, QdllmError
 
 PLAIN_WIDTH = 130
@@ -60,7 +60,7 @@ class Terminal:
             os.dup(self._saved[0]), "w", encoding="utf-8", errors="backslashreplace"
         )
         interactive = self._stream.isatty()
-        self.console = Console(file=self._stream, width=None if interactive else PLAIN_WIDTH)
+        self.console = Screen(file=self._stream, width=None if interactive else PLAIN_WIDTH)
         if self.log:
             with self.log.open("ab") as log:
                 if not self.shared:
@@ -87,7 +87,7 @@ class Terminal:
         """Print each to the user; text is left for the terminal to wrap, so it can be copied."""
         for renderable in renderables:
             text = isinstance(renderable, str)
-            self.console.print(renderable, highlight=False, markup=False, soft_wrap=text)
+            self.console.print(renderable, soft_wrap=text)
 
     def leave(self, status: int, line: str = "") -> NoReturn:
         """End the process at once, from any thread, with a last line on the user's error stream."""
@@ -104,10 +104,10 @@ class Terminal:
         if self.console.is_terminal and not self.shared:
             columns = (
                 SpinnerColumn(),
-                TextColumn("{task.description:<12}"),
+                TextColumn("{task.description:<12}", markup=False),
                 BarColumn(bar_width=24),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
             )
             # By default rich would show on the terminal what others print: that is the log's.
             with Progress(

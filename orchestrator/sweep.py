@@ -125,7 +125,7 @@ def walk(this: Sweep, began: float) -> int:
         tracker = open_tracker(this)
         stack.push(tracker.close)
         check_workers(this)
-        publish_sweep(this.store, this.definition, this.plan, this.dataset)
+        publish_sweep(this.store, this.definition, this.plan, this.dataset, this.cuts)
         lacking = make_sources(this)
         failures = train(this, tracker, lacking)
         conclude(this, tracker, failures, began)

@@ -103,6 +103,17 @@ def resolve(name: str, weights: str = "safetensors") -> Model:
     raise ConfigError(f"unknown model {shown(name)}{hint} {_allowed()}")
 
 
+def beside(model: Model, name: str) -> Path | None:
+    """One of a model's files, if it lies on this machine."""
+    if model.revision is None:
+        file = Path(model.path_or_id, name)
+        return file if file.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model.path_or_id, name, revision=model.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
 def pinned(name: str, weights: str, digest: str) -> str:
     """A name for the model that had this digest when a result was planned, or a student saved.
 

@@ -92,7 +92,7 @@ WINGS = {
         "checkpoint": {"kinds", "store", "zero"},
         "fine_tune": {"checkpoint", "command", "zero"},
         "inputs": {"kinds", "store"},
-        "store": {"command", "kinds"},
+        "store": {"command", "kinds", "screen"},
         "teacher": {"checkpoint", "command", "fine_tune", "kinds", "store", "zero"},
         "trial": {"command", "inputs", "kinds", "store"},
     },

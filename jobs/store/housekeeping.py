@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from jobs import kinds
 from jobs.command import Parser, status
+from jobs.screen import Screen, say
 from jobs.store import address
 from jobs.store.inventory import Key, inventory, leftovers, old_checkpoints, peek, told, unused
 from jobs.store.record import DamagedError, Record, VersionError
@@ -109,8 +109,8 @@ def ls(store: Store, options: argparse.Namespace) -> int:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
         table.add_row(kind, fingerprint, day, *rest)
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    Console(width=width).print(table, markup=False, highlight=False)
-    print(f"{len(rows)} result{'s' * (len(rows) != 1)}, {decimal(total)}, in {store.uri}")
+    Screen(width=width).print(table)
+    say(f"{len(rows)} result{'s' * (len(rows) != 1)}, {decimal(total)}, in {store.uri}")
     return 0
 
 
@@ -127,17 +127,17 @@ def show(store: Store, options: argparse.Namespace) -> int:
         for other, found in others.items()
         if isinstance(found, Record)
     }
-    print("/".join(key))
-    print(record.model_dump_json(indent=2))
-    print("made from")
+    say("/".join(key))
+    say(record.model_dump_json(indent=2))
+    say("made from")
     for name, source in record.made_from.items():
         held = [line for other, line in lines.items() if other[1] == source]
-        print(f"  {name}: {'; '.join(held) or source}")
-    print("used by")
+        say(f"  {name}: {'; '.join(held) or source}")
+    say("used by")
     for other, line in lines.items():
         found = others[other]
         if isinstance(found, Record) and record.fingerprint in found.made_from.values():
-            print(f"  {line}")
+            say(f"  {line}")
     return 0
 
 
@@ -149,13 +149,13 @@ def verify(store: Store, options: argparse.Namespace) -> int:
         try:
             store.load(*key)
         except DamagedError as error:
-            print(f"{'/'.join(key)}: {error.problem}")
+            say(f"{'/'.join(key)}: {error.problem}")
             damaged.append(key)
         except VersionError as error:
-            print(error)
+            say(error)
             foreign += 1
     whole = len(results) - len(damaged) - foreign
-    print(
+    say(
         f"{whole} whole, {len(damaged)} damaged"
         + (f", {foreign} of another version" if foreign else "")
     )
@@ -165,9 +165,9 @@ def verify(store: Store, options: argparse.Namespace) -> int:
     removed = [key for key in damaged if key not in left]
     store.delete(file for key in removed for file in results[key])
     if removed:
-        print("removed what is damaged; the next run that needs it computes it anew")
+        say("removed what is damaged; the next run that needs it computes it anew")
     for key in left:
-        print(f"{'/'.join(key)}: left, for it lies behind a link, or is of a kind unknown here")
+        say(f"{'/'.join(key)}: left, for it lies behind a link, or is of a kind unknown here")
     return 1 if left else 0
 
 
@@ -180,12 +180,12 @@ def gc(store: Store, options: argparse.Namespace) -> int:
         garbage += unused(store, held)
     garbage = [item for item in garbage if not behind_link(item.files)]
     for item in garbage:
-        print(f"{item.name}  {decimal(item.bytes)}  {item.why}")
+        say(f"{item.name}  {decimal(item.bytes)}  {item.why}")
     files = {file for item in garbage for file in item.files}
     if not options.dry_run:
         store.delete(files)
     done = "would remove" if options.dry_run else "removed"
-    print(f"{done} {decimal(sum(file.bytes for file in files))}")
+    say(f"{done} {decimal(sum(file.bytes for file in files))}")
     return 0
 
 

@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Sequence
 from typing import get_args
 
-from rich.console import Console
-
 from jobs import kinds
 from jobs.command import Parser, status
+from jobs.screen import Screen, say
 from orchestrator.console import PLAIN_WIDTH
 from orchestrator.report import champion, findings, frames, page, tables
 from orchestrator.report.findings import Findings
@@ -60,21 +59,21 @@ def report(options: argparse.Namespace) -> int:
     store, found = findings.read(options.sweep, home, options.store)
     if options.export is not None:
         champion.export(found, store, outside.path(options.export))
-        print(options.export)
+        say(options.export)
     if options.format:
         folder = home / "reports" / f"{found.name}-{found.sweep.fingerprint}"
-        print(*frames.write(found, store, folder, options.format), sep="\n")
+        say(*frames.write(found, store, folder, options.format))
     if options.export is not None or options.format:
         return 0
     path = page.write(found, home / "reports")
     show(found)
-    print(path)
+    say(path)
     return 0
 
 
 def show(found: Findings) -> None:
     """Print what a sweep prints at its end."""
-    console = Console()
+    console = Screen()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     told = (kinds.kind(record.kind).line(record) for record in found.sources)
@@ -95,4 +94,4 @@ def show(found: Findings) -> None:
         n = len(found.missing)
         lines.append(f"{n} trial has no result" if n == 1 else f"{n} trials have no result")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
+        console.print(line, soft_wrap=isinstance(line, str))

@@ -80,6 +80,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
             for name, reason in found.missing.items()
         ],
         bar=tables.seeds_bar(found.order) if found.order else "",
+        cut=tables.much_cut(found),
         paper=paper.beside(found),
         grid=_as_yaml(found.sweep.model_dump()["spec"]),
         shared=common([one.trial for one in found.order]) if found.order else {},

@@ -3,7 +3,7 @@
 What version 0.1 wrote is read here too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.kinds.probes import PROBES
@@ -24,8 +24,16 @@ from qdllm.messages import shown, some
 from qdllm.texts.data import SPLITS, Dataset
 
 
-def publish_sweep(store: Store, definition: Grid, plan: Plan, dataset: Dataset) -> str:
+def publish_sweep(
+    store: Store,
+    definition: Grid,
+    plan: Plan,
+    dataset: Dataset,
+    cuts: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Write down what a sweep asks, so that a report needs neither grid nor texts.
+
+    `cuts`: what of the texts is not read, by orchestrator.plan.reading.
 
     Returns its fingerprint, the plan's name. One that stands there already is left as it is.
     """
@@ -45,6 +53,7 @@ def publish_sweep(store: Store, definition: Grid, plan: Plan, dataset: Dataset) 
             "texts": dataset.describe(),
             "classes": list(dataset.classes),
             "rows": dict(zip(SPLITS, dataset.sizes, strict=True)),
+            "cuts": list(cuts),
             "trials": axes(asked.asked) if listed else {},
             "families": {one.fingerprint: one.spec.family for one in asked.asked},
             "bases": [

@@ -10,6 +10,7 @@ from jobs.store import Record
 from orchestrator.console import duration
 from orchestrator.plan.forecast import Need
 from orchestrator.plan.ranking import OBJECTIVE, Result, axes, keys, paired
+from orchestrator.plan.reading import MUCH
 from qdllm.intervals import Interval, interval
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
         f"± is the 95 % interval of the mean over {_seeds(order)} seeds, Student's t; ★ is the "
         "champion"
     )
+    table.caption = "\n".join([table.caption, *much_cut(found)])
     table.add_column("")
     measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
     headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
@@ -135,6 +137,30 @@ def _short(keys: Sequence[str]) -> list[str]:
     """Settings' last words, or their whole paths where those collide."""
     last = [key.rpartition(".")[2] for key in keys]
     return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
+
+
+def cut_lines(cuts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each model that does not read all of the texts; see orchestrator.plan.reading."""
+    return [_cut_line(cut) for cut in cuts]
+
+
+def much_cut(found: "Findings") -> list[str]:
+    """The same of a sweep, where it concerns more than a few texts."""
+    cuts = found.sweep.summary.get("cuts", [])
+    return cut_lines([cut for cut in cuts if cut["texts"] > MUCH * cut["of"]])
+
+
+def _cut_line(cut: Mapping[str, Any]) -> str:
+    readers, length, most = cut["readers"], cut["max_length"], cut["most"]
+    more = min(2 * length, most or 2 * length)
+    who = f"{' and '.join(readers)} ({label(cut['model'])})"
+    how = " ".join(f"--set {reader}.max_length={more}" for reader in readers)
+    remedy = f"{how} reads more" + (f" (up to {most})" if most else "")
+    return (
+        f"{'about ' if cut['reckoned'] else ''}{cut['texts']:,} of {cut['of']:,} texts are longer "
+        f"than the {length} tokens that {who} read: {cut['lost']:.0%} of them is cut off; "
+        + (remedy if more > length else "the model takes no more")
+    )
 
 
 def curve_table(record: Record) -> Table:

@@ -6,6 +6,7 @@ from orchestrator.grid import Grid
 from orchestrator.plan import plan
 from orchestrator.plan.forecast import needs
 from orchestrator.plan.ranking import common
+from orchestrator.plan.reading import cuts
 from orchestrator.report import sweeps, tables
 from orchestrator.steps.session import Session, Sweep
 from orchestrator.tracking import Tracker
@@ -41,15 +42,18 @@ def prepare(
     )
     place, cpus = session.executor.place()
     lines = needs(definition, planned, session.history, len(dataset.texts), cpus)
+    lost = cuts(planned, dataset.texts)
     session.terminal.print(
         *dataset.told(),
+        *tables.cut_lines(lost),
         tables.plan_table(planned.name, lines, place),
         *sweeps.changes(session.history, definition, planned, dataset),
     )
     if session.executor.alone and definition.scheduler != "none":
         name = definition.scheduler
         session.terminal.print(f"scheduler {name} stops nothing without Ray: all run to their end")
-    return Sweep(session, definition, dataset, planned, sum(line.missing for line in lines))
+    missing = sum(line.missing for line in lines)
+    return Sweep(session, definition, dataset, planned, missing, lost)
 
 
 def _load_texts(session: Session, task: TaskSpec) -> Dataset:

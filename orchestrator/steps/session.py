@@ -2,10 +2,10 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from jobs.store import Store
 from orchestrator.console import Terminal
@@ -73,6 +73,8 @@ class Sweep:
     plan: Plan
     missing: int
     """How many results are left to compute, a search's trials among them."""
+    cuts: Sequence[Mapping[str, Any]]
+    """What of the texts is longer than models read; see orchestrator.plan.reading."""
 
     @property
     def name(self) -> str:

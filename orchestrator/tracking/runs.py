@@ -23,6 +23,7 @@ from orchestrator.tracking.backend import analyze, connect, opening, translated
 from orchestrator.tracking.process import Away
 from qdllm.errors import ConfigError
 from qdllm.intervals import interval
+from qdllm.visible import visible
 
 SWEEP = "sweep"
 """The sweep run's own `qdllm.id`; a trial's is its fingerprint, a seed's <fingerprint>/<seed>."""
@@ -194,7 +195,7 @@ class Runs:
             self._runs |= self._find(f"tags.`qdllm.id` LIKE '{fingerprint}%'")
         self._begun.add(fingerprint)
         name = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in axes.items())
-        name = name[:NAME_LENGTH] or fingerprint
+        name = visible(name)[:NAME_LENGTH] or fingerprint
         kind = REFERENCE if reference else "trial"
         return self._take(fingerprint, name, kind, self._run, began)
 
@@ -224,8 +225,8 @@ class Runs:
         self._client.log_batch(
             run,
             finite,
-            [Param(key, str(value)) for key, value in (params or {}).items()],
-            [RunTag(key, value) for key, value in (tags or {}).items()],
+            [Param(key, visible(value)) for key, value in (params or {}).items()],
+            [RunTag(key, visible(value)) for key, value in (tags or {}).items()],
         )
 
     def _end(self, identity: str, status: str, end: int) -> None:

@@ -23,8 +23,8 @@ from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
 WIDTH = 5
-CLASSES = ("安い", "$dear$", "<script>alert('found')</script>")
-"""Names that a font, a formula or a page could stumble over."""
+CLASSES = ("安い\x1b[7m", "$dear$", "<script>alert('found')</script>")
+"""Names that a font, a formula, a page or a terminal could stumble over."""
 AXES = {"circuit.layers": (1, 2), "loss.alpha": (0, 0.9), "fit.lr": (0.01, 0.1)}
 BASE = {
     "circuit": {"qubits": 3},

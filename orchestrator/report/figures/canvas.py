@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qdllm.visible import visible
+
 WIDTH = 3.6
 """Inches: 346 CSS pixels, so that a phone shows type at its own size."""
 TEXT, SMALL = 8.0, 7.5
@@ -122,8 +124,8 @@ def name_places(ax: Axes, names: list[str]) -> None:
 
 
 def plain(text: str) -> str:
-    """The text, so that matplotlib takes no part of it for a formula."""
-    return text.replace("$", r"\$")
+    """The text as it may be shown, and so that matplotlib takes no part of it for a formula."""
+    return visible(text).replace("$", r"\$")
 
 
 def _slant(ax: Axes, names: list[str]) -> None:

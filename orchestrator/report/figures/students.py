@@ -20,6 +20,7 @@ from orchestrator.report.figures.canvas import (
 from orchestrator.report.findings import Findings
 from orchestrator.report.tables import seeds_bar, told
 from qdllm.intervals import interval, share
+from qdllm.visible import visible
 
 BINS = 15
 """Of the reliability diagram: those of qdllm.metrics, which cannot be imported without torch."""
@@ -85,7 +86,8 @@ def confusion(found: Findings) -> Picture | None:
     counts_CC = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts_CC, (labels_N, logits_NC.argmax(-1)), 1)
     shares_CC = counts_CC / counts_CC.sum(1, keepdims=True)
-    names = [name if len(name) <= 14 else f"{name[:13]}…" for name in classes]
+    seen = map(visible, classes)
+    names = [name if len(name) <= 14 else f"{name[:13]}…" for name in seen]
     figure, (ax,) = sheet(min(1.0 + 0.42 * len(classes), 4.4))
     texts = [[f"{n}" if len(classes) <= MANY else "" for n in row_C] for row_C in counts_CC]
     cells(ax, shares_CC, 0, 1, texts)

@@ -83,8 +83,11 @@ def test_names_of_classes_are_text_and_nothing_else(read, written):
     said = "".join(text for texts in read.texts.values() for text in texts)
     assert "<script>alert('found')</script>" in said
     assert "<i>lost</i>" in said
+    assert r"安い\x1b[7m" in said
+    assert "\x1b" not in written.read_text(encoding="utf-8")
     for picture in pictures(written):
         assert "<script" not in picture
+        assert "\x1b" not in picture
 
 
 def pictures(written: Path) -> list[str]:

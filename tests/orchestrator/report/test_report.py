@@ -9,7 +9,7 @@ from jobs.store import DataFile, Record
 from orchestrator.plan import Trial
 from orchestrator.plan.ranking import Result, champion, ranked
 from orchestrator.report.findings import Findings
-from orchestrator.report.tables import champion_line, label, spoken, told, trials_table
+from orchestrator.report.tables import champion_line, cut_lines, label, spoken, told, trials_table
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec
@@ -136,6 +136,34 @@ def test_every_cell_is_whole(width, references):
     assert "0.7000" in text
     assert text.count("8,000") == 1  # the best by validation of the name
     assert ("agreement" in text) == (width >= 110)
+
+
+CUT = {
+    "readers": ["teacher", "encoder"],
+    "model": "minilm",
+    "max_length": 128,
+    "texts": 300,
+    "of": 1000,
+    "lost": 0.42,
+    "reckoned": True,
+    "most": 512,
+}
+
+
+def test_the_table_says_what_was_cut_off_of_many_texts():
+    results = [result(1, 0.003, 0.5), result(2, 0.003, 0.6)]
+    for texts, said in ((300, True), (50, False)):
+        findings = found(ranked(results), results[1])
+        findings.sweep.summary["cuts"] = [CUT | {"texts": texts}]
+        caption = trials_table(findings, "a title", True).caption
+        assert isinstance(caption, str)
+        assert ("texts are longer" in caption) == said
+    assert cut_lines([CUT]) == [
+        "about 300 of 1,000 texts are longer than the 128 tokens that teacher and encoder (minilm) "
+        "read: 42% of them is cut off; --set teacher.max_length=256 --set encoder.max_length=256 "
+        "reads more (up to 512)"
+    ]
+    assert cut_lines([CUT | {"max_length": 512}])[0].endswith("; the model takes no more")
 
 
 def test_axes_whose_last_words_collide_keep_their_paths():

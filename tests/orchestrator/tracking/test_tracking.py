@@ -102,6 +102,15 @@ def test_a_trial_tells_everything_that_a_user_sorts_by(uri, tmp_path):
     assert len(values) <= 60
 
 
+def test_what_cannot_be_seen_reaches_mlflow_as_escapes(uri, tmp_path):
+    axes = {"teacher.model": "a\x1b[31m\nmodel"}
+    opened(uri, tmp_path).write_failure("f" * 16, axes, "one\x07\n\u202etwo", CREATED)
+    run = contents(uri)["f" * 16]
+    assert run["name"] == r"model=a\x1b[31m\nmodel"
+    assert run["params"] == {"teacher.model": r"a\x1b[31m\nmodel"}
+    assert run["tags"]["qdllm.failure"] == r"one\x07\n\u202etwo"
+
+
 def test_a_seed_has_its_curves_and_its_final_values(uri, tmp_path):
     result, axes, tensors = trial(1, epochs=500)  # more points than one call takes
     curves = {name: tensors[name] for name in tracking.CURVES}
