@@ -25,6 +25,8 @@ HOMES = {
     },
     "mlflow": {
         "orchestrator/tracking/backend.py",
+        "orchestrator/tracking/causes.py",
+        "orchestrator/tracking/database.py",
         "orchestrator/tracking/models.py",
         "orchestrator/tracking/runs.py",
         "orchestrator/tracking/serving.py",

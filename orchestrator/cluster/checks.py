@@ -250,5 +250,4 @@ def tracking(uri: str) -> Diagnosis:
         return Diagnosis("MLflow", True, backend.reach(address(uri)))
     except (Away, Refused) as error:
         seen = f"{bare(uri)} cannot be used: {without_secrets(str(error), uri)}"
-        remedy = "check the address, and that MLflow runs there and lets this machine in"
-        return Diagnosis("MLflow", False, seen, remedy)
+        return Diagnosis("MLflow", False, seen)

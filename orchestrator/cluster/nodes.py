@@ -56,7 +56,7 @@ def refuse(diagnoses: Mapping[str, Iterable[Diagnosis]]) -> None:
 def failures(diagnoses: Mapping[str, Iterable[Diagnosis]]) -> list[str]:
     """One line for each diagnosis that is not well: where, what, and what to do."""
     return [
-        f"{kind}: {diagnosis.name}: {diagnosis.seen}; {diagnosis.remedy}"
+        f"{kind}: {diagnosis.name}: {'; '.join(filter(None, [diagnosis.seen, diagnosis.remedy]))}"
         for kind, of_kind in diagnoses.items()
         for diagnosis in of_kind
         if not diagnosis.ok

@@ -25,6 +25,9 @@ from orchestrator.steps.sources import make
 from orchestrator.tracking import Tracker
 from qdllm.addresses import bare
 
+PORT = 5000
+"""Where MLflow's pages are, on this machine alone; it is also MLflow's own choice."""
+
 
 def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began: float) -> None:
     """Rank the trials, evaluate and register the champion, say where everything is.
@@ -66,16 +69,29 @@ def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began:
     with sweep.terminal.phase("mlflow") as phase:
         tracker.wait(phase.update)
         phase.note = "everything is written"
-    mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
-    uri = shlex.quote(bare(tracker.uri))
-    served = tracker.uri.startswith("http")
-    home = sweep.session.locations.home
     show(
-        f"look: {uri}" if served else f"look: {mlflow} ui --backend-store-uri {uri}",
-        f"use:  MLFLOW_TRACKING_URI={uri} {mlflow} models predict -m {address} "
-        "--env-manager local -t csv -i texts.csv",
-        f"all of it took {duration(time.monotonic() - began)}; everything is in {home}",
+        *_commands(tracker, address),
+        f"all of it took {duration(time.monotonic() - began)}; everything is in "
+        f"{sweep.session.locations.home}",
     )
+
+
+def _commands(tracker: Tracker, model: str) -> list[str]:
+    """How to look at the trials, and to use the registered model."""
+    mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+    address = bare(tracker.uri)
+    uri = shlex.quote(address)
+    use = (
+        f"use:  MLFLOW_TRACKING_URI={uri} {mlflow} models predict -m {model} "
+        "--env-manager local -t csv -i texts.csv"
+    )
+    if tracker.uri.startswith("http"):
+        return [f"look: {address.rstrip('/')}/{tracker.page}", use]
+    return [
+        f"look: {mlflow} ui --port {PORT} --backend-store-uri {uri}",
+        f"      then http://127.0.0.1:{PORT}/{tracker.page}",
+        use,
+    ]
 
 
 def _opinion(sweep: Sweep, chosen: Result, job: Job[Any]) -> Record:

@@ -81,8 +81,9 @@ def open_tracker(sweep: Sweep) -> Tracker:
         # Ray starts while MLflow opens its database.
         if sweep.missing:
             sweep.session.connect()
-        tracker.ready()
-        return tracker
+        note = tracker.ready()
+    sweep.terminal.print(*filter(None, [note]))
+    return tracker
 
 
 def check_workers(sweep: Sweep) -> None:

@@ -1,12 +1,10 @@
 """MLflow's own end: reach it, translate its errors, keep SQLite quick, and set its pages up."""
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -17,9 +15,8 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.tracking.process import Away, Refused
+from orchestrator.tracking import causes, database
 
-TOO_MANY_REQUESTS = 429
 VIEW = "trials"
 """The saved view, as its menu and the end of its address name it."""
 COLUMNS = (
@@ -33,46 +30,35 @@ COLUMNS = (
 """Metrics in that view. The page has no metric's column by itself, even if it is sorted by one."""
 
 
+def prepare(uri: str) -> str:
+    """Have MLflow's tables in a database. Returns what a person should know of it.
+
+    See database.prepare. Raises Away or Refused within seconds.
+    """
+    with translated():
+        return "" if uri.startswith("http") else database.prepare(uri)
+
+
 def connect(uri: str) -> MlflowClient:
     """A client of a database or server that answers. Raises Away or Refused within seconds."""
     with translated():
-        if not uri.startswith("http"):
-            _open(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
 
 
 def reach(uri: str) -> str:
-    """What answers there. Makes nothing, where `connect` makes a database's tables.
+    """What answers there. Makes nothing, and changes nothing.
 
     Raises Away or Refused within seconds.
     """
-    if uri.startswith("http"):
-        connect(uri)
+    if not uri.startswith("http"):
         with translated():
-            answer = http_request(get_default_host_creds(uri), "/version", "GET")
-        return f"server, version {answer.text}" if answer.ok else "server"
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite") and not path.exists():
-        folder = next(above for above in path.parents if above.exists())
-        if not os.access(folder, os.W_OK):
-            raise Refused(f"there is no such file, and none can be made in {folder}")
-        return "a new file"
+            return database.state(uri).value
+    connect(uri)
     with translated():
-        _open(uri)
-    return "a database"
-
-
-def _open(uri: str) -> None:
-    # MLflow itself tries a database ten times, which takes it a hundred seconds.
-    try:
-        engine = create_engine(uri)
-    except (ImportError, ValueError) as error:
-        raise Refused(_reason(error)) from None
-    with engine.connect():
-        pass
-    engine.dispose()
+        answer = http_request(get_default_host_creds(uri), "/version", "GET")
+    return f"server, version {answer.text}" if answer.ok else "server"
 
 
 @contextmanager
@@ -80,19 +66,23 @@ def translated() -> Iterator[None]:
     """MLflow's errors as Away, where the same call may succeed later, or else as Refused."""
     try:
         yield
-    except MlflowException as error:
-        status = error.get_http_status_code()
-        ours = 400 <= status < 500 and status != TOO_MANY_REQUESTS
-        raise (Refused if ours else Away)(_reason(error)) from None
-    except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-        raise Away(_reason(error)) from None
+    except (ImportError, MlflowException, OSError, SQLAlchemyError, sqlite3.Error) as error:
+        raise causes.named(error) from None
+
+
+def page(experiment: str) -> str:
+    """Where the saved view of an experiment's trials is, below MLflow's own address.
+
+    A browser remembers whether its user trains models or looks at language models' traces, and at
+    first takes the latter for granted, whatever an experiment's tags say; an address can tell it.
+    """
+    return f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
 def opening() -> dict[str, str]:
-    """Tags of an experiment whose page opens on training runs, with a saved view of the trials.
+    """Tags of an experiment that say what it is, and have the saved view of its trials.
 
-    MLflow's own start is language models' traces. Its page keeps the views that users save in tags
-    of this form.
+    MLflow's page keeps the views that users save in tags of this form.
     """
     state = {
         "searchFilter": "tags.`qdllm.kind` = 'trial'",
@@ -126,8 +116,3 @@ def _quicken(connection: Any, _: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from jobs.store import Record
 from orchestrator.plan.ranking import Result
 from orchestrator.tracking import models
-from orchestrator.tracking.backend import analyze, connect, opening, translated
+from orchestrator.tracking.backend import analyze, connect, opening, page, prepare, translated
 from orchestrator.tracking.process import Away
 from qdllm.errors import ConfigError
 from qdllm.intervals import interval
@@ -36,6 +36,7 @@ REASON_LENGTH = 5000
 NAME_LENGTH = 250
 """Characters of a run's name, MLflow's own limit."""
 PARENT = "mlflow.parentRunId"
+ALREADY = "RESOURCE_ALREADY_EXISTS"
 PER_CALL = 1000
 """Metrics that one log_batch takes and runs that one search gives, MLflow's own limits."""
 
@@ -49,6 +50,17 @@ class Run(NamedTuple):
     tags: Mapping[str, str]
 
 
+class Opened(NamedTuple):
+    """What stands in MLflow as a sweep begins."""
+
+    finished: frozenset[str]
+    """The fingerprints of the trials that stand there whole."""
+    page: str
+    """Where their table is, below MLflow's own address."""
+    note: str
+    """What a person should know of the database, or nothing."""
+
+
 class Runs:
     """Writes one sweep's runs. Every method raises Away or Refused where MLflow does."""
 
@@ -60,21 +72,13 @@ class Runs:
         `sweep`: the sweep's fingerprint; `params`: the settings that all its trials share.
         Raises ConfigError for an experiment that was deleted.
         """
-        self._uri, self._sweep, self._client = uri, sweep, connect(uri)
+        self._uri, self._sweep = uri, sweep
+        self._note = prepare(uri)
+        self._client = connect(uri)
         with translated():
-            existing = self._client.get_experiment_by_name(experiment)
             # A server knows best where its artifacts belong; a database has no such location.
             location = None if uri.startswith("http") else artifacts.as_uri()
-            self._experiment: str = (
-                existing.experiment_id
-                if existing
-                else self._client.create_experiment(experiment, location, tags=opening())
-            )
-            if existing and existing.lifecycle_stage != "active":
-                raise ConfigError(
-                    f"MLflow's experiment {experiment!r} is deleted; restore it (mlflow "
-                    f"experiments restore -x {existing.experiment_id}), or choose another --home"
-                )
+            self._experiment = self._named(experiment, location)
             self._runs: dict[str, Run] = {}
             self._runs |= self._find("tags.`qdllm.kind` != 'seed'")
             self._begun: set[str] = set()
@@ -87,9 +91,10 @@ class Runs:
                 # Their sweep's run may have been deleted, by a user or as one of two.
                 self._take(name, "", self._runs[name].tags["qdllm.kind"], self._run, None)
 
-    def finished(self) -> frozenset[str]:
-        """The fingerprints of the trials that stand there whole."""
-        return frozenset(name for name, run in self._runs.items() if run.status == "FINISHED")
+    def opened(self) -> Opened:
+        """What stands there."""
+        whole = (name for name, run in self._runs.items() if run.status == "FINISHED")
+        return Opened(frozenset(whole), page(self._experiment), self._note)
 
     def write_trial(
         self,
@@ -163,6 +168,27 @@ class Runs:
                 self._log(self._run, _points({name: [v] for name, v in metrics.items()}, end))
                 self._end(SWEEP, status, end)
         analyze(self._uri)
+
+    def _named(self, experiment: str, location: str | None) -> str:
+        """The experiment's id, once it is made where it is missing."""
+        existing = self._client.get_experiment_by_name(experiment)
+        if existing is None:
+            try:
+                return str(self._client.create_experiment(experiment, location, tags=opening()))
+            except MlflowException as error:
+                if error.error_code != ALREADY:
+                    raise
+                # Another sweep of its name has begun at the same moment.
+                existing = self._client.get_experiment_by_name(experiment)
+        if existing.lifecycle_stage != "active":
+            raise ConfigError(
+                f"MLflow's experiment {experiment!r} is deleted; restore it (mlflow experiments "
+                f"restore -x {existing.experiment_id}), or choose another --home"
+            )
+        for key, value in opening().items():
+            if key not in existing.tags:
+                self._client.set_experiment_tag(existing.experiment_id, key, value)
+        return str(existing.experiment_id)
 
     def _find(self, condition: str = "") -> dict[str, Run]:
         """The sweep's runs by qdllm.id. Of two with the same one, one is deleted."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from orchestrator.tracking.process import Away, Refused
 from orchestrator.tracking.queue import GRACE, WriteQueue, Written, nobody
 from qdllm.addresses import bare, without_secrets
 from qdllm.errors import ConfigError, TrackingError
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.runs import Opened
 
 PATIENCE = 60.0
 """Seconds that the end of a sweep waits for MLflow without getting anything written."""
@@ -57,27 +60,34 @@ class Tracker:
         self._queue = WriteQueue(
             partial(_runs, self.uri, artifacts.absolute(), experiment, sweep, dict(params)), alone
         )
-        self._opening = self._queue.ask("finished")
-        self._finished: frozenset[str] | None = None
+        self._opening = self._queue.ask("opened")
         self._sent: set[str] = set()
 
-    def ready(self) -> None:
-        """Wait for MLflow. Raises ConfigError where it does not answer or will not have us."""
-        if self._finished is None:
-            try:
-                self._finished = self._opening.result()
-            except (Away, Refused) as error:
-                raise ConfigError(
-                    f"MLflow at {bare(self.uri)} cannot be used: "
-                    f"{without_secrets(str(error), self.uri)}; check the address, and that MLflow "
-                    "runs there"
-                ) from None
+    def ready(self) -> str:
+        """Wait for MLflow. Returns what a person should know of it, or nothing.
+
+        Raises ConfigError where it does not answer or will not have us.
+        """
+        return self._opened().note
+
+    @property
+    def page(self) -> str:
+        """Where a browser finds the trials, best first, below MLflow's own address."""
+        return self._opened().page
 
     def finished(self, fingerprint: str) -> bool:
         """Whether a trial stands there whole, or is on its way: it need not be written again."""
-        self.ready()
-        assert self._finished is not None, "ready has set it"
-        return fingerprint in self._finished or fingerprint in self._sent
+        return fingerprint in self._opened().finished or fingerprint in self._sent
+
+    def _opened(self) -> "Opened":
+        try:
+            opened: Opened = self._opening.result()
+        except (Away, Refused) as error:
+            raise ConfigError(
+                f"MLflow at {bare(self.uri)} cannot be used: "
+                f"{without_secrets(str(error), self.uri)}"
+            ) from None
+        return opened
 
     def write_trial(
         self,

@@ -107,7 +107,7 @@ def test_no_gpu_is_told_where_ray_was_told_of_one(monkeypatch):
 
 def test_mlflow_is_asked_and_nothing_is_made(tmp_path):
     address = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    assert checks.tracking(address) == Diagnosis("MLflow", True, "a new file")
+    assert checks.tracking(address) == Diagnosis("MLflow", True, "a new database")
     assert list(tmp_path.iterdir()) == []
 
 

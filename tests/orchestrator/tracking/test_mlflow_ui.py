@@ -1,6 +1,8 @@
 """What a user sees of a finished sweep in MLflow's own pages, through a real browser."""
 
 import json
+import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from qdllm import saved
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 MODEL = "qdllm-small-prices"
+WIDE = ("--window-size=2600,3000",)
 FAILED, REASON = "f" * 16, "TrialError: diverged in epoch 1"
 
 
@@ -34,15 +37,21 @@ class Ui(NamedTuple):
     """A server, and the sweep that it shows."""
 
     address: str
+    printed: str
+    """What a sweep says at its end: how to look, and how to use what it found."""
+    uri: str
     found: Findings
     experiment: str
     runs: dict[str, str]
     """MLflow's ids of the runs, by qdllm.id."""
 
-    def page(self, path: str) -> "Page":
-        """A page after its scripts have run, in a window wide enough for all of a table."""
-        flags = ["--virtual-time-budget=20000", "--window-size=2600,3000", "--dump-dom"]
-        return Page(chromium(*flags, f"{self.address}/#/{path}"))
+    def page(self, path: str, *size: str) -> "Page":
+        """A page after its scripts have run, in a window wide enough for all of a table.
+
+        In a browser that has never been there: each has a profile of its own.
+        """
+        flags = ["--virtual-time-budget=20000", *(size or WIDE), "--dump-dom"]
+        return Page(chromium(*flags, f"{self.address}/{path}"))
 
 
 class Page(HTMLParser):
@@ -77,8 +86,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory) -> tuple[str, Findings]:
-    """The address of a database that a sweep has written as it always does, and the sweep."""
+def written(tmp_path_factory) -> tuple[str, str, Findings]:
+    """The address of a database that a sweep has written as it always does, what it says at its
+    end, and the sweep."""
     home = tmp_path_factory.mktemp("home")
     small = sweep(home, left_out=0)
     found = findings.findings(History(small.store), small.record)
@@ -102,14 +112,15 @@ def written(tmp_path_factory) -> tuple[str, Findings]:
     tracker.register(MODEL, folder, {"qdllm.id": chosen.trial.fingerprint})
     tracker.finish(conclusion._figures(found, found.evaluations), failed=False)
     tracker.wait()
+    printed = "\n".join(conclusion._commands(tracker, f"models:/{MODEL}@champion"))
     tracker.close(None)
-    return tracker.uri, found
+    return tracker.uri, printed, found
 
 
 @pytest.fixture(scope="module")
 def ui(written, tmp_path_factory) -> Iterator[Ui]:
     """MLflow's server on loopback, on that database."""
-    uri, found = written
+    uri, printed, found = written
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -121,7 +132,7 @@ def ui(written, tmp_path_factory) -> Iterator[Ui]:
         number = client.get_experiment_by_name(found.name).experiment_id
         runs = client.search_runs([number], max_results=1000)
         ids = {run.data.tags["qdllm.id"]: run.info.run_id for run in runs}
-        yield Ui(address, found, number, ids)
+        yield Ui(address, printed, uri, found, number, ids)
 
 
 def name_of(ui: Ui, fingerprint: str) -> str:
@@ -130,8 +141,21 @@ def name_of(ui: Ui, fingerprint: str) -> str:
     return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
 
 
+def test_the_printed_address_opens_on_the_best_trial(ui):
+    """Nothing is clicked, and the window is no larger than many a laptop's."""
+    (link,) = re.findall(r"http://127\.0\.0\.1:5000/(\S+)", ui.printed)
+    assert f"mlflow ui --port 5000 --backend-store-uri {shlex.quote(ui.uri)}" in ui.printed
+    best = ui.found.order[0]
+    row = ui.page(link, "--window-size=1440,900").rows[0]
+    assert row["id"] == ui.runs[best.trial.fingerprint]
+    assert row["attributes.`Run Name`"].endswith(name_of(ui, best.trial.fingerprint))
+    mean = best.over_seeds("val.accuracy").mean
+    assert float(row["metrics.`val.accuracy.mean`"]) == pytest.approx(mean)
+
+
 def test_the_saved_view_has_the_trials_best_first_with_their_figures(ui):
-    rows = ui.page(f"experiments/{ui.experiment}/runs?viewStateShareKey={VIEW}").rows
+    (link,) = re.findall(r"http://127\.0\.0\.1:5000/(\S+)", ui.printed)
+    rows = ui.page(link).rows
     *finished, failed = (rows[number] for number in sorted(rows))
     assert failed["id"] == ui.runs[FAILED]
     assert failed["metrics.`val.accuracy.mean`"] == "-"
@@ -159,7 +183,7 @@ def test_the_view_stands_in_the_menu(ui):
 
 
 def test_a_sweep_has_its_trials_its_figures_and_its_model(ui):
-    run = f"experiments/{ui.experiment}/runs/{ui.runs['sweep']}"
+    run = f"#/experiments/{ui.experiment}/runs/{ui.runs['sweep']}"
     told = ui.page(run).texts
     assert f"{ui.found.name} {ui.found.sweep.fingerprint}" in told
     for result in ui.found.order:
@@ -179,13 +203,13 @@ def test_a_sweep_has_its_trials_its_figures_and_its_model(ui):
 
 
 def test_a_trial_that_failed_says_why(ui):
-    told = ui.page(f"experiments/{ui.experiment}/runs/{ui.runs[FAILED]}").texts
+    told = ui.page(f"#/experiments/{ui.experiment}/runs/{ui.runs[FAILED]}").texts
     assert "Failed" in told
     assert any(REASON in text for text in told)
 
 
 def test_the_model_has_its_champion(ui):
-    told = ui.page(f"models/{MODEL}").texts
+    told = ui.page(f"#/models/{MODEL}").texts
     assert "Version 1" in told
     assert "@\xa0champion" in told
     assert ui.found.champion.trial.fingerprint in " ".join(told)

@@ -159,7 +159,7 @@ def test_a_trial_that_failed_and_then_succeeded_has_succeeded(uri, tmp_path):
     assert failed["status"] == "FAILED"
     assert failed["tags"]["qdllm.failure"] == "out of memory"
     again = opened(uri, tmp_path)
-    assert name not in again.finished()
+    assert name not in again.opened().finished
     again.write_trial(result, axes, tensors)
     succeeded = contents(uri)[name]
     assert succeeded["status"] == "FINISHED"
@@ -270,7 +270,7 @@ def test_a_tracker_writes_behind_the_drivers_back(uri, tmp_path):
     assert {run["status"] for run in held.values()} == {"FINISHED"}
     assert held["sweep"]["files"] == ["figures", "grid.yaml"]
     assert list((tmp_path / "artifacts").rglob("figures/a.png"))
-    assert f"{9:016x}" in opened(uri, tmp_path).finished()
+    assert f"{9:016x}" in opened(uri, tmp_path).opened().finished
 
 
 def test_a_sweep_that_was_interrupted_is_killed_and_can_go_on(uri, tmp_path):
@@ -364,8 +364,8 @@ def test_a_relative_database_is_where_the_command_runs(tmp_path, monkeypatch):
     [
         ("http://127.0.0.1:1", "refused"),
         ("postgresql+nodriver://me:secret@host/db", "nodriver"),
-        ("sqlite:////nowhere/at/all/mlflow.db", "unable to open database"),
-        (f"sqlite:///{Path(__file__)}", "file is not a database"),
+        (f"sqlite:///{Path(__file__)}/mlflow.db", "none can be made"),
+        (f"sqlite:///{Path(__file__)}", "not a database"),
     ],
 )
 def test_an_address_without_mlflow_is_told_within_seconds(tmp_path, monkeypatch, given, message):
