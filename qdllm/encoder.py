@@ -19,6 +19,11 @@ from qdllm.specs import EncoderSpec
 Counted = Callable[[int, int], None]
 """Called with the number of texts done and the number there are."""
 
+CHARACTERS = 16
+"""For each token that is read, characters of a long text that are looked at first."""
+UNSETTLED = 8
+"""Pieces at a text's end that another end could change."""
+
 
 class Encoder:
     """A frozen transformer that gives each text H features: the chosen hidden layers, pooled.
@@ -85,9 +90,28 @@ def mean_pool(states_NTH: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
     """Token ids per text, unpadded, cut to `max_length`."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length) if texts else {}
+    starts = [beginning(tokenizer, text, max_length) for text in texts]
+    encoded = tokenizer(starts, truncation=True, max_length=max_length) if texts else {}
     # A tokenizer without special tokens gives nothing for an empty text; a model needs one token.
     return [ids or [tokenizer.pad_token_id] for ids in encoded.get("input_ids", [])]
+
+
+def beginning(tokenizer: Any, text: str, max_length: int) -> str:
+    """As much of a text as decides its first `max_length` tokens.
+
+    A tokenizer goes through all that it is given, five seconds for each million characters. What
+    follows a text can change only the last of its pieces, which most tokenizers take one by one; a
+    text without `max_length` of them is left whole.
+    """
+    length = CHARACTERS * max_length
+    if not tokenizer.is_fast or tokenizer.truncation_side != "right":
+        return text
+    while length < len(text):
+        pieces = [piece for piece in tokenizer(text[:length]).word_ids() if piece is not None]
+        if sum(piece < pieces[-1] - UNSETTLED for piece in pieces) >= max_length:
+            return text[:length]
+        length *= 4
+    return text
 
 
 def padded(

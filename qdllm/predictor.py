@@ -10,11 +10,17 @@ import torch
 from qdllm import families, saved
 from qdllm.encoder import Encoder
 
+ROWS = 1024
+"""Texts that are in memory as features at a time."""
+
 
 class Prediction(NamedTuple):
-    """A label for each text, and probabilities_NC in the order of the predictor's classes."""
+    """A label for each text, and probabilities_NC in the order of the predictor's classes.
 
-    labels: list[str]
+    Where there is no text, the label is None, and the probabilities are not numbers.
+    """
+
+    labels: list[str | None]
     probabilities_NC: np.ndarray
 
 
@@ -31,11 +37,17 @@ class Predictor:
             self.spec, found.features, len(self.classes), parameters_SP
         )
 
-    def __call__(self, texts: Sequence[str]) -> Prediction:
-        """Label any number of texts."""
-        if not texts:
-            return Prediction([], np.empty((0, len(self.classes)), np.float32))
-        features_NH = torch.as_tensor(self.encoder(texts))
-        probabilities_NC = torch.softmax(self.model.predict(features_NH)[0], -1).numpy()
-        labels = [self.classes[index] for index in probabilities_NC.argmax(-1)]
+    def __call__(self, texts: Sequence[str | None]) -> Prediction:
+        """Label any number of texts; None and what is blank are none."""
+        probabilities_NC = np.full((len(texts), len(self.classes)), np.nan, np.float32)
+        there = [row for row, text in enumerate(texts) if text and text.strip()]
+        for start in range(0, len(there), ROWS):
+            rows = there[start : start + ROWS]
+            # As a data set's texts are stripped before a model is trained on them.
+            features_NH = self.encoder([str(texts[row]).strip() for row in rows])
+            logits_NC = self.model.predict(torch.as_tensor(features_NH))[0]
+            probabilities_NC[rows] = torch.softmax(logits_NC, -1).numpy()
+        labels: list[str | None] = [None] * len(texts)
+        for row in there:
+            labels[row] = self.classes[probabilities_NC[row].argmax()]
         return Prediction(labels, probabilities_NC)

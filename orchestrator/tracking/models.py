@@ -67,11 +67,11 @@ def register(
         python_model=str(Path(__file__).with_name("serving.py")),
         artifacts={"student": str(folder)},
         code_paths=[str(Path(qdllm.__file__).parent)],
+        # Of what it takes it has an example: MLflow would refuse lists, numbers and empty cells.
         signature=ModelSignature(
-            inputs=Schema([ColSpec(DataType.string, "text")]),
             outputs=Schema(
                 [
-                    ColSpec(DataType.string, "label"),
+                    ColSpec(DataType.string, "label", required=False),
                     ColSpec(Map(DataType.double), "probabilities"),
                 ]
             ),

@@ -1,5 +1,6 @@
 import io
 import json
+import random
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -9,9 +10,10 @@ import safetensors.torch
 import torch
 from malicious import Malicious
 from tiny_models import FAMILIES, HIDDEN, LAYERS, POSITIONS, save, texts_of
-from transformers import AutoModel, AutoTokenizer
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from qdllm.encoder import Encoder, encode
+from qdllm.encoder import Encoder, beginning, encode, tokenize
 from qdllm.errors import ConfigError
 from qdllm.models import resolve
 from qdllm.specs import EncoderSpec
@@ -201,3 +203,71 @@ def test_a_hub_model_without_a_network_names_the_ways_out(monkeypatch):
     name = f"nobody/nothing@{'0' * 40}"
     with pytest.raises(ConfigError, match=rf"'{name}' cannot be loaded: .*'minilm'"):
         Encoder(EncoderSpec(model=name))
+
+
+def tokenizers_of_many_kinds() -> dict[str, PreTrainedTokenizerFast]:
+    """The packaged model's, and some that cut texts into pieces as the paper's models do."""
+    corpus = ["the market fell, and the match wasn't lost", "安い 物 été", "a\n\nb   c  1234"]
+
+    def bpe(before, normalizer=None) -> PreTrainedTokenizerFast:
+        made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+        made.pre_tokenizer = before
+        if normalizer:
+            made.normalizer = normalizer
+        letters = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=400, initial_alphabet=letters, special_tokens=["<unk>", "</s>"]
+        )
+        made.train_from_iterator(corpus, trainer)
+        return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", pad_token="</s>")
+
+    split = Regex(r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+| ?\p{L}+")
+    return {
+        "minilm": AutoTokenizer.from_pretrained(resolve("minilm").path_or_id),
+        "opt": bpe(pre_tokenizers.ByteLevel(add_prefix_space=False)),
+        "bloom": bpe(pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFC()),
+        "llama3": bpe(
+            pre_tokenizers.Sequence(
+                [
+                    pre_tokenizers.Split(split, "isolated"),
+                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+                ]
+            )
+        ),
+        "llama2": bpe(pre_tokenizers.Metaspace(split=False)),
+    }
+
+
+PIECES = (
+    *"ab 1!'安é\n\t",
+    "  ",
+    "\u0301",
+    "\u200d",
+    "\x1c",
+    "the ",
+    "market",
+    "wasn't",
+    "🙂",
+    "a" * 99,
+)
+
+
+@pytest.mark.parametrize("kind", ["minilm", "opt", "bloom", "llama3", "llama2"])
+def test_a_long_text_is_cut_before_it_is_tokenized_and_no_token_changes(kind):
+    tokenizer, draw = tokenizers_of_many_kinds()[kind], random.Random(7)
+    cut = 0
+    for length in (3, 7, 16):
+        for _ in range(200):
+            few = draw.sample(PIECES, draw.randint(1, len(PIECES)))
+            text = "".join(draw.choices(few, k=draw.randint(1, 600)))
+            (expected,) = tokenizer([text], truncation=True, max_length=length)["input_ids"]
+            assert tokenize(tokenizer, [text], length) == [expected or [tokenizer.pad_token_id]]
+            cut += len(beginning(tokenizer, text, length)) < len(text)
+    assert cut > 100 or kind == "llama2"
+
+
+def test_a_book_costs_what_a_page_does():
+    tokenizer = AutoTokenizer.from_pretrained(resolve("minilm").path_or_id)
+    for page in ("the home side won after extra time ", "安い物は高い", "!"):
+        book = page * (10**6 // len(page))
+        assert len(beginning(tokenizer, book, 128)) < 10_000

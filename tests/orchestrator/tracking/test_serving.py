@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 import socket
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+import requests
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from servers import serving
 from sweep_records import trial
@@ -22,7 +26,8 @@ from sweep_records import trial
 from jobs.store import Store
 from orchestrator.report.champion import lineage
 from orchestrator.tracking import Tracker
-from qdllm import saved
+from orchestrator.tracking.serving import BODY
+from qdllm import predictor, saved
 from qdllm.encoder import encode
 from qdllm.families.quantum import StudentSpec
 from qdllm.fit import Examples, Row, fit
@@ -87,6 +92,28 @@ def test_no_texts_have_no_labels(folder):
     assert probabilities_NC.shape == (0, 2)
 
 
+def test_a_row_without_a_text_has_no_label_and_changes_no_other(folder):
+    predict = Predictor(folder)
+    labels, probabilities_NC = predict(["bake the soup", None, "", " \n", "wind and rain"])
+    assert labels == ["kitchen", None, None, None, "weather"]
+    assert np.isnan(probabilities_NC[1:4]).all()
+    alone = predict(["bake the soup", "wind and rain"]).probabilities_NC
+    np.testing.assert_allclose(probabilities_NC[[0, 4]], alone, atol=1e-6)
+
+
+def test_many_texts_are_in_memory_a_few_at_a_time(folder, monkeypatch):
+    predict, seen = Predictor(folder), []
+    texts = [f"bake the soup {number}" for number in range(10)]
+    expected = predict(texts)
+    encoder = predict.encoder
+    monkeypatch.setattr(predictor, "ROWS", 4)
+    predict.encoder = lambda rows: [seen.append(len(rows)), encoder(rows)][1]
+    labels, probabilities_NC = predict(texts)
+    assert seen == [4, 4, 2]
+    assert labels == expected.labels
+    np.testing.assert_allclose(probabilities_NC, expected.probabilities_NC, atol=1e-5)
+
+
 def test_lineage_leads_back_to_teacher_and_texts(tmp_path):
     store, (result, _, _) = Store(str(tmp_path)), trial(0)
     store.publish(
@@ -120,7 +147,6 @@ def test_the_registered_model_says_what_it_needs_and_takes(registered):
     assert run.info.status == "RUNNING"
     place = Path(client.get_model_version_download_uri(NAME, found.version).removeprefix("file://"))
     model = Model.load(place)
-    assert [column.name for column in model.signature.inputs] == ["text"]
     assert [column.name for column in model.signature.outputs] == ["label", "probabilities"]
     assert model.load_input_example(str(place))["text"].tolist()
     needed = (place / "requirements.txt").read_text().split()
@@ -136,6 +162,71 @@ def test_the_champion_follows_without_logging_a_student_twice(registered, folder
         tracker.register(NAME, folder, {"qdllm.id": name})
         assert client.get_model_version_by_alias(NAME, "champion").tags["qdllm.id"] == name
         assert len(client.search_model_versions(f"name = '{NAME}'")) == versions
+
+
+@pytest.fixture(scope="module")
+def loaded(registered) -> mlflow.pyfunc.PyFuncModel:
+    """The champion as a notebook loads it."""
+    mlflow.set_tracking_uri(registered[0])
+    return mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+
+
+SENT = ["bake the soup", None, "wind and rain"]
+TABLE = pd.DataFrame({"id": [7, 8, 9], "text": SENT}, index=["r", "s", "t"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sent",
+    [
+        TABLE,
+        TABLE.astype({"text": "string"}),
+        TABLE["text"],
+        SENT,
+        np.array(SENT, dtype=object),
+        {"text": SENT},
+        [{"text": text} for text in SENT],
+        pd.DataFrame({"text": ["bake the soup", float("nan"), "wind and rain"]}),
+    ],
+    ids=lambda sent: type(sent).__name__,
+)
+def test_texts_come_in_many_forms(loaded, sent):
+    answer = loaded.predict(sent)
+    assert answer["label"].tolist() == ["kitchen", None, "weather"]
+    assert answer["probabilities"].iloc[1] == {}
+    assert set(answer["probabilities"].iloc[0]) == set(CLASSES)
+    kept = sent.index if isinstance(sent, pd.DataFrame | pd.Series) else range(3)
+    assert list(answer.index) == list(kept)
+
+
+@pytest.mark.slow
+def test_a_number_is_a_text_and_a_whole_one_is_written_so(loaded):
+    texts = loaded.predict(["5", "2.5", "7", "True"])
+    numbers = loaded.predict(pd.DataFrame({"text": [5.0, 2.5, 7, True]}, dtype=object))
+    pd.testing.assert_frame_equal(texts, numbers)
+    whole = loaded.predict(pd.DataFrame({"text": [5.0, None, 7.0]}))  # as pandas reads 5,,7
+    assert whole["label"].tolist() == [texts["label"][0], None, texts["label"][2]]
+    assert loaded.predict(pd.DataFrame({"text": [5, 7]}))["label"].tolist() == [
+        texts["label"][0],
+        texts["label"][2],
+    ]
+    assert loaded.predict([]).empty
+    assert len(loaded.predict("one text")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (pd.DataFrame({"words": SENT}), "one column named 'text' is wanted; the columns here: 'wo"),
+        (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the columns here: 'text', 'text'"),
+        (["a", ["b"]], "row 2 holds a list; a text, a number or nothing is wanted"),
+        (5, "a table or a list of texts is wanted, not a int"),
+    ],
+)
+def test_what_cannot_be_a_text_is_named(loaded, sent, message):
+    with pytest.raises(MlflowException, match=re.escape(message)):
+        loaded.predict(sent)
 
 
 @contextmanager
@@ -176,5 +267,31 @@ def test_mlflow_serves_the_champion(registered, folder, tmp_path):
                 assert list(answer["probabilities"].values()) == pytest.approx(
                     probabilities, abs=1e-5
                 )
-        with pytest.raises(urllib.error.HTTPError, match="400"):
-            post(address, {"inputs": {"words": texts}})
+        assert [answer["label"] for answer in post(address, {"inputs": texts})] == expected.labels
+        (empty,) = post(address, {"dataframe_records": [{"text": None}]})
+        assert empty == {"label": None, "probabilities": {}}
+        for sent in (
+            b'{"inputs": {"words": ["a"]}}',
+            b'{"inputs": {"text": [["a"], "b"]}}',
+            b'{"dataframe_split": 5}',
+            b"no json " * 10_000,
+        ):
+            status, told = refused(address, sent)
+            assert status == 400
+            assert ".py" not in told
+            assert str(tmp_path.parent) not in told
+            assert len(told) < 2100
+        assert "one column named 'text' is wanted" in refused(address, b'{"inputs": {"a": [1]}}')[1]
+        # Told by its length, and then by what arrives.
+        status, told = refused(address, b" " * (BODY + 1))
+        assert (status, "33,554,432 bytes" in told) == (413, True)
+        assert refused(address, (b" " * 2**20 for _ in range(40)))[0] == 413
+        assert len(post(address, {"inputs": texts})) == 2
+
+
+def refused(address: str, body: bytes | Iterator[bytes]) -> tuple[int, str]:
+    """Status and text of the answer to what cannot be answered."""
+    answer = requests.post(
+        address, data=body, headers={"Content-Type": "application/json"}, timeout=60
+    )
+    return answer.status_code, answer.text
