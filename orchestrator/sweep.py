@@ -13,6 +13,7 @@ from orchestrator.steps import (
     GO_ON,
     Session,
     Sweep,
+    check_places,
     check_workers,
     conclude,
     lock,
@@ -113,8 +114,8 @@ def read_grid(chosen: argparse.Namespace) -> grid.Grid:
 def walk(this: Sweep, began: float) -> int:
     """The walk through one task. Returns 0, or 1 if a trial failed. `began`: by time.monotonic.
 
-    1. Hold the sweep against other drivers, open MLflow, check who does the work, write down what
-       is asked.
+    1. Hold the sweep against other drivers, try where it writes, open MLflow, check who does the
+       work, write down what is asked.
     2. Make what trials are made from: features, and soft labels. Stop here if no teacher has earned
        its students.
     3. Train the students, and the references beside them.
@@ -122,13 +123,14 @@ def walk(this: Sweep, began: float) -> int:
     """
     with ExitStack() as stack:
         stack.enter_context(lock.held(this.store, this.plan.name))
+        check_places(this)
         tracker = open_tracker(this)
         stack.push(tracker.close)
         check_workers(this)
-        publish_sweep(this.store, this.definition, this.plan, this.dataset, this.cuts)
+        asked = publish_sweep(this.store, this.definition, this.plan, this.dataset, this.cuts)
         lacking = make_sources(this)
         failures = train(this, tracker, lacking)
-        conclude(this, tracker, failures, began)
+        conclude(this, asked, tracker, failures, began)
     return 1 if failures else 0
 
 

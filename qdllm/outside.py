@@ -6,6 +6,7 @@ Whoever calls this need not know in how many ways an operating system or a parse
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,19 @@ def path(given: str | os.PathLike[str]) -> Path:
             raise ValueError("there is no user of that name") from None
         with suppress(FileNotFoundError, NotADirectoryError):
             found.stat()
+    return found
+
+
+def folder(given: str | os.PathLike[str]) -> Path:
+    """A folder, made where it is missing, in which files can be written: one is, and goes again.
+
+    Raises ConfigError for any other.
+    """
+    found = path(given)
+    with using(given):
+        found.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=found) as file:
+            file.write(b"tried")
     return found
 
 

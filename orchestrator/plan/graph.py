@@ -124,7 +124,7 @@ def plan(
         made += [*trials, *sweep.references]
     if champion is not None:
         identity = {"trials": identity, "champion": sorted(champion)}
-    return Plan(_digest(identity), tuple(made), sweep)
+    return Plan(digest(identity), tuple(made), sweep)
 
 
 def grouped(trials: Iterable[Trial]) -> dict[Sources, list[Trial]]:
@@ -173,5 +173,6 @@ class _Held:
         return self._names[kind]
 
 
-def _digest(identity: Any) -> str:
+def digest(identity: Any) -> str:
+    """A name for plain data, as long as a fingerprint."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]

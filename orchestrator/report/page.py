@@ -19,7 +19,7 @@ from orchestrator.report.figures import Picture
 from orchestrator.report.figures.canvas import FAINT, INK, MUTED, NIGHT, PAPER, SERIES
 from orchestrator.report.findings import Findings
 from orchestrator.report.rendering import environment
-from qdllm import families
+from qdllm import families, outside
 from qdllm.circuits import circuit as circuits
 from qdllm.families.quantum import StudentSpec
 
@@ -42,13 +42,17 @@ Row = tuple[str, ...]
 
 
 def write(found: Findings, folder: Path) -> Path:
-    """Write the page, and its pictures as PNG in a folder of the same name. Returns its path."""
+    """Write the page, and its pictures as PNG in a folder of the same name. Returns its path.
+
+    Raises ConfigError where it cannot be written.
+    """
     path = folder / f"{found.name}-{found.sweep.fingerprint}.html"
-    path.with_suffix("").mkdir(parents=True, exist_ok=True)
     drawn = figures.pictures(found)
-    for picture in drawn:
-        (path.with_suffix("") / f"{picture.name}.png").write_bytes(figures.png(picture))
-    path.write_text(render(found, drawn), encoding="utf-8")
+    with outside.using(path):
+        path.with_suffix("").mkdir(parents=True, exist_ok=True)
+        for picture in drawn:
+            (path.with_suffix("") / f"{picture.name}.png").write_bytes(figures.png(picture))
+        path.write_text(render(found, drawn), encoding="utf-8")
     return path
 
 

@@ -4,6 +4,7 @@ What version 0.1 wrote is read here too.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jobs.kinds.probes import PROBES
@@ -15,12 +16,13 @@ from jobs.store.record import DamagedError
 from orchestrator.grid import Grid, difference
 from orchestrator.grid.space import Search
 from orchestrator.plan import History, Job, Listed, Plan, Result, Searched, Trial
-from orchestrator.plan.graph import grouped, references
+from orchestrator.plan.graph import digest, grouped, references
 from orchestrator.plan.history import after_search, read_all
 from orchestrator.plan.ranking import axes
 from qdllm import families
 from qdllm.errors import ConfigError
 from qdllm.messages import shown, some
+from qdllm.specs import TaskSpec
 from qdllm.texts.data import SPLITS, Dataset
 
 
@@ -35,21 +37,28 @@ def publish_sweep(
 
     `cuts`: what of the texts is not read, by orchestrator.plan.reading.
 
-    Returns its fingerprint, the plan's name. One that stands there already is left as it is.
+    Returns its fingerprint: the plan's name; or another one, where the same trials were asked for
+    under another name or of texts that lie elsewhere. One that stands there already is left as it
+    is.
     """
-    if store.has(SWEEPS.name, plan.name):
-        return plan.name
+    task = plan.task.model_dump(mode="json")
+    told = {"grid": definition.name, "task": dataset.name, "task_spec": task}
+    name, first = plan.name, store.record(SWEEPS.name, plan.name)
+    # Version 0.1 wrote down a task's name alone.
+    if first and told != {key: first.summary.get(key, told[key]) for key in told}:
+        name = digest([plan.name, told])
+    if store.has(SWEEPS.name, name):
+        return name
     asked = plan.sweep
     listed, searched = isinstance(asked, Listed), isinstance(asked, Searched)
     store.publish(
         SWEEPS.name,
-        plan.name,
+        name,
         tensors={f"{split}.labels": getattr(dataset, split).labels_N for split in SPLITS},
         spec=definition.model_dump(mode="json"),
         made_from={"texts": dataset.digest},
         summary={
-            "grid": definition.name,
-            "task": dataset.name,
+            **told,
             "texts": dataset.describe(),
             "classes": list(dataset.classes),
             "rows": dict(zip(SPLITS, dataset.sizes, strict=True)),
@@ -68,7 +77,7 @@ def publish_sweep(
         },
         seconds=0.0,
     )
-    return plan.name
+    return name
 
 
 def changes(history: History, definition: Grid, plan: Plan, dataset: Dataset) -> list[str]:
@@ -141,7 +150,18 @@ def asked(
             beside = references(grouped(one.trial for one in results + stopped))
             named = [(job.kind, job.fingerprint) for job in beside]
     records = [record for kind, name in named for record in history.records(kind, [name])]
-    return settings, results, records or _probes(history, sweep)
+    return settings, _of_its_texts(sweep, results), records or _probes(history, sweep)
+
+
+def _of_its_texts(sweep: Record, results: Sequence[Result]) -> list[Result]:
+    """Results as this sweep asks for them: when they were trained, their texts may have had another
+    name, and have lain elsewhere.
+    """
+    if "task_spec" not in sweep.summary:
+        return list(results)
+    task = {"task": TaskSpec.parse(sweep.summary["task_spec"])}
+    trials = (replace(one.trial, spec=one.trial.spec.model_copy(update=task)) for one in results)
+    return [Result(trial, one.record) for trial, one in zip(trials, results, strict=True)]
 
 
 def _probes(history: History, sweep: Record) -> list[Record]:

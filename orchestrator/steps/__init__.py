@@ -2,7 +2,7 @@
 
 from orchestrator.steps import lock
 from orchestrator.steps.conclusion import conclude
-from orchestrator.steps.preparation import check_workers, open_tracker, prepare
+from orchestrator.steps.preparation import check_places, check_workers, open_tracker, prepare
 from orchestrator.steps.session import GO_ON, Session, Sweep
 from orchestrator.steps.sources import make_sources
 from orchestrator.steps.trials import train
@@ -11,6 +11,7 @@ __all__ = [
     "GO_ON",
     "Session",
     "Sweep",
+    "check_places",
     "check_workers",
     "conclude",
     "lock",

@@ -20,7 +20,7 @@ from orchestrator.plan import Result
 from orchestrator.plan.ranking import OBJECTIVE
 from orchestrator.report import champion, findings, tables
 from orchestrator.report.findings import Findings
-from orchestrator.steps.session import Sweep
+from orchestrator.steps.session import REPORTS, Sweep
 from orchestrator.steps.sources import make
 from orchestrator.tracking import Tracker
 from qdllm.addresses import bare
@@ -29,14 +29,16 @@ PORT = 5000
 """Where MLflow's pages are, on this machine alone; it is also MLflow's own choice."""
 
 
-def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began: float) -> None:
+def conclude(
+    sweep: Sweep, asked: str, tracker: Tracker, failures: Mapping[str, str], began: float
+) -> None:
     """Rank the trials, evaluate and register the champion, say where everything is.
 
-    `began`: when the sweep did, by the monotonic clock. Raises TrackingError where MLflow lacks
-    something at the end.
+    `asked`: the fingerprint of what was written down of the sweep. `began`: when the sweep did, by
+    the monotonic clock. Raises TrackingError where MLflow lacks something at the end.
     """
     show, history = sweep.terminal.print, sweep.session.history
-    record = sweep.store.record(SWEEPS.name, sweep.plan.name)
+    record = sweep.store.record(SWEEPS.name, asked)
     assert record is not None, "the walk has begun with it"
     found = findings.findings(history, record, failures)
     show(*tables.missing_lines(found.missing, found.settings))
@@ -62,7 +64,7 @@ def conclude(sweep: Sweep, tracker: Tracker, failures: Mapping[str, str], began:
 
         # Once more, since the evaluations are there only now.
         found = findings.findings(history, record, failures)
-        path = page.write(found, sweep.session.locations.home / "reports")
+        path = page.write(found, sweep.session.locations.home / REPORTS)
         _hand_over(sweep, tracker, path)
         phase.note = str(path)
     tracker.finish(_figures(found, opinions), failed=bool(failures))

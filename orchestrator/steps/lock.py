@@ -1,10 +1,10 @@
-"""One driver per sweep: who holds it, and when it was last heard of."""
+"""One driver for a sweep, and for a result: who has it, and when it was last heard of."""
 
 import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from qdllm.specs import Spec
 
 BEAT = 15.0
 """Seconds between two signs of life."""
+PAUSE = 1.0
+"""Seconds between two looks at what another one has."""
 SILENCE = 120.0
 """Seconds without one after which a holder counts as dead."""
 TRIES = 10
@@ -45,12 +47,13 @@ class Stranger(NamedTuple):
 
 
 @contextmanager
-def held(store: Store, name: str) -> Iterator[None]:
-    """Hold a sweep while the block runs. A holder that has died loses it to us.
+def held(store: Store, name: str, busy: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold a sweep, or a result, while the block runs. A holder that has died loses it to us.
 
     It is a courtesy that saves work, not a safeguard of results: two drivers that slip through
-    compute the same trials, and the store keeps one of each.
-    Raises ConfigError, naming the holder, if it is alive, StoreError if the store has no lock.
+    compute the same, and the store keeps one of each.
+    `busy`: called every second while another one has it, with who that is. Without it, raises
+    ConfigError, naming the holder, if it is alive. Raises StoreError if the store has no lock.
     """
     path, token = f"locks/{name}/holder.json", secrets.token_hex(8)
 
@@ -64,18 +67,24 @@ def held(store: Store, name: str) -> Iterator[None]:
         )
         return store.put(path, mine.model_dump_json(), only_if_absent)
 
-    for _ in range(TRIES):
-        if write(only_if_absent=True):
-            break
+    tries = TRIES
+    while not write(only_if_absent=True):
         holder = _holder(store, path)
         # A server that went away may have written it, and the client then tried once more.
         if holder and holder.token == token:
             break
         if holder and not _dead(holder):
-            raise ConfigError(_refusal(name, holder))
+            if busy is None:
+                raise ConfigError(_refusal(name, holder))
+            busy(_told(holder))
+            time.sleep(PAUSE)
+            continue
+        if not tries:
+            raise StoreError(
+                f"{store.uri}/{path} can be neither written nor deleted; look what it is"
+            )
+        tries -= 1
         store.discard(path)
-    else:
-        raise StoreError(f"{store.uri}/{path} can be neither written nor deleted; look what it is")
 
     def ours() -> bool:
         """Not where we were silent for long, suspended perhaps, and lost it."""
@@ -124,16 +133,22 @@ def _dead(holder: Holder | Stranger) -> bool:
         return True
 
 
-def _refusal(name: str, holder: Holder | Stranger) -> str:
+def _told(holder: Holder | Stranger) -> str:
     silent = max(0.0, time.time() - holder.seen)
     if isinstance(holder, Stranger):
+        return f"{holder.path}, written {silent:.0f} s ago"
+    return f"process {holder.pid} on {cut(holder.host)}, last heard of {silent:.0f} s ago"
+
+
+def _refusal(name: str, holder: Holder | Stranger) -> str:
+    if isinstance(holder, Stranger):
         return (
-            f"sweep {name} may be held: {holder.path}, written {silent:.0f} s ago, is no lock of "
-            "this program's, so nobody can tell by whom. If no other program writes it, this same "
-            f"command takes over {SILENCE:.0f} s after it was written"
+            f"sweep {name} may be held: {_told(holder)}, is no lock of this program's, so nobody "
+            "can tell by whom. If no other program writes it, this same command takes over "
+            f"{SILENCE:.0f} s after it was written"
         )
     return (
-        f"sweep {name} is held by process {holder.pid} on {cut(holder.host)}, last heard of "
-        f"{silent:.0f} s ago. Wait for it, or stop it; if it is dead, this same command takes over "
-        f"at once on that machine, and elsewhere {SILENCE:.0f} s after it was last heard of"
+        f"sweep {name} is held by {_told(holder)}. Wait for it, or stop it; if it is dead, this "
+        f"same command takes over at once on that machine, and elsewhere {SILENCE:.0f} s after it "
+        "was last heard of"
     )

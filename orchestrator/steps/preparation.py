@@ -8,8 +8,9 @@ from orchestrator.plan.forecast import needs
 from orchestrator.plan.ranking import common
 from orchestrator.plan.reading import cuts
 from orchestrator.report import sweeps, tables
-from orchestrator.steps.session import Session, Sweep
+from orchestrator.steps.session import ARTIFACTS, REPORTS, Session, Sweep
 from orchestrator.tracking import Tracker
+from qdllm import outside
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.specs import TaskSpec, TrialSpec
@@ -64,6 +65,17 @@ def _load_texts(session: Session, task: TaskSpec) -> Dataset:
         return data.load(task, progress=phase.update)
 
 
+def check_places(sweep: Sweep) -> None:
+    """Whether all can be written that will be, before anything is paid for.
+
+    Raises ConfigError where it cannot. The log and the store were opened before.
+    """
+    home = sweep.session.locations.home
+    outside.folder(home / REPORTS)
+    if not sweep.session.locations.tracking.startswith("http"):
+        outside.folder(home / ARTIFACTS)  # a server has its own
+
+
 def open_tracker(sweep: Sweep) -> Tracker:
     """The sweep's run in MLflow, before anything is paid for."""
     locations = sweep.session.locations
@@ -71,7 +83,7 @@ def open_tracker(sweep: Sweep) -> Tracker:
         phase.note = f"experiment {sweep.name}"
         tracker = Tracker(
             locations.tracking,
-            locations.home / "artifacts",
+            locations.home / ARTIFACTS,
             sweep.name,
             sweep.plan.name,
             {"grid": sweep.definition.name, "texts": sweep.dataset.digest}

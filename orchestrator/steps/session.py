@@ -15,6 +15,8 @@ from orchestrator.options import Locations
 from orchestrator.plan import History, Plan
 from qdllm.texts.data import Dataset
 
+REPORTS, ARTIFACTS = "reports", "artifacts"
+"""Folders of a home."""
 GO_ON = "run the same command again to go on from here"
 
 

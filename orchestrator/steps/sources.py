@@ -12,6 +12,7 @@ from jobs.store import Record
 from orchestrator.console import Phase
 from orchestrator.plan import Trial
 from orchestrator.report import tables
+from orchestrator.steps import lock
 from orchestrator.steps.session import Sweep
 from qdllm.errors import ConfigError, QdllmError, TeacherError
 from qdllm.intervals import share
@@ -54,18 +55,31 @@ def make_sources(sweep: Sweep) -> Lacking:
 
 
 def make(sweep: Sweep, job: Job[Any], phase: Phase) -> Record:
-    """A result's record, once it is made if the store lacks it. Raises what its maker raises."""
+    """A result's record, once it is made if the store lacks it. Raises what its maker raises.
+
+    Another sweep that makes it at this moment is waited for: none pays for it twice.
+    """
     record = sweep.store.record(job.kind, job.fingerprint)
     if record is None:
         sweep.session.connect()
-        executor, made = sweep.session.executor, (job, sweep.dataset, sweep.store, phase)
-        if kinds.kind(job.kind).holds == "workers":
-            executor.train(*made, sweep.definition.teacher_workers)
-        else:
-            executor.run(*made)
+        with lock.held(
+            sweep.store,
+            job.fingerprint,
+            lambda other: phase.update(0, note=f"another sweep makes it: {other}"),
+        ):
+            if not sweep.store.has(job.kind, job.fingerprint):
+                _run(sweep, job, phase)
         record = sweep.store.record(job.kind, job.fingerprint)
     assert record is not None, "a maker that failed has raised"
     return record
+
+
+def _run(sweep: Sweep, job: Job[Any], phase: Phase) -> None:
+    executor, made = sweep.session.executor, (job, sweep.dataset, sweep.store, phase)
+    if kinds.kind(job.kind).holds == "workers":
+        executor.train(*made, sweep.definition.teacher_workers)
+    else:
+        executor.run(*made)
 
 
 def _source(sweep: Sweep, job: Job[Any]) -> Record:

@@ -125,7 +125,8 @@ class Runs:
                     self._end(name, "FINISHED", end)
             summary = {name: [value] for name, value in summarised(record).items()}
             self._log(run, _points(summary, end), axes)
-            self._artifact(run, "spec.json", json.dumps(record.spec, indent=1).encode())
+            spec = trial.spec.model_dump(mode="json")
+            self._artifact(run, "spec.json", json.dumps(spec, indent=1).encode())
             if FAILURE in self._runs[trial.fingerprint].tags:
                 self._client.delete_tag(run, FAILURE)
             self._end(trial.fingerprint, "FINISHED", end)

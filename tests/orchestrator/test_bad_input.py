@@ -73,3 +73,16 @@ def test_a_home_that_is_a_file_is_one_message(tmp_path, capfd):
     (tmp_path / "home").write_text("")
     assert main([*GRID, "--home", str(tmp_path / "home")]) == 2
     assert "cannot make the store's folder" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["reports", "artifacts"])
+def test_places_are_tried_before_anything_is_trained(place, tmp_path, capfd):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / place).write_text("")
+    assert main(["--grid", "quickstart", "--home", str(home), "--address", "none"]) == 2
+    printed = capfd.readouterr()
+    assert f"error: cannot use {str(home / place)!r}: File exists" in printed.err
+    assert "Traceback" not in printed.err
+    assert not (home / "mlflow.db").exists()
+    assert not [path for path in (home / "store").rglob("*") if path.is_file()]

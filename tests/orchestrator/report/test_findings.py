@@ -1,6 +1,7 @@
 """What a report shows comes out of the store alone, and is what was put in."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,15 @@ from small_sweep import CLASSES, SmallSweep, sweep
 
 from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store
+from orchestrator.grid import on, specs
 from orchestrator.grid.space import Search
 from orchestrator.plan import History, plan
 from orchestrator.plan.history import COMPARED, after_search
 from orchestrator.plan.ranking import Result, axes, champion, ranked
-from orchestrator.report import findings, sweeps
+from orchestrator.report import findings, page, sweeps
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError
+from qdllm.texts import data
 
 HEAD = "classical head"
 
@@ -156,6 +159,33 @@ def test_writing_a_sweep_down_twice_changes_nothing(small):
     again = sweeps.publish_sweep(small.store, small.definition, small.plan, small.dataset)
     assert again == small.plan.name
     assert small.store.record("sweeps", again) == small.record
+
+
+def test_the_same_texts_under_another_name_share_results_and_are_told_by_their_own(tmp_path):
+    first = sweep(tmp_path, left_out=0)
+    path = shutil.copy(tmp_path / "prices.csv", tmp_path / "other.csv")
+    definition = on(first.definition, str(path), None, None)
+    every = specs(definition)
+    dataset = data.load(every[0].task)
+    again = plan(every, dataset, first.store, champion=definition.champion.families)
+    assert all(job.held for job in again.jobs)
+    names = {sweeps.publish_sweep(first.store, definition, again, dataset) for _ in range(2)}
+    (name,) = names - {first.plan.name}
+    found = findings.findings(first.history, first.store.record("sweeps", name))
+    assert found.name == "small-other"
+    assert f"from {path}" in found.sweep.summary["texts"]
+    assert [one.trial.fingerprint for one in found.order] == [
+        one.trial.fingerprint for one in first.found.order
+    ]
+    told = page.write(found, tmp_path / "reports").read_text(encoding="utf-8")
+    assert "<h1>small on other</h1>" in told
+    assert str(path) in told
+    assert "prices" not in told
+    assert first.found.name == "small-prices"
+    assert sweeps.find(first.history, "small-other").fingerprint == name
+    assert sweeps.publish_sweep(first.store, first.definition, first.plan, first.dataset) == (
+        first.plan.name
+    )
 
 
 def publish(store: Store, name: str, grid: str) -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import socket
 import time
+from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -64,6 +65,24 @@ def test_a_lock_whose_answer_was_lost_is_ones_own(tmp_path):
             return super().put(path, text, only_if_absent)
 
     take(Lost(str(tmp_path)))
+
+
+def test_a_result_that_another_makes_is_waited_for(store):
+    first, told = ExitStack(), list[str]()
+    first.enter_context(lock.held(store, NAME))
+
+    def busy(other: str) -> None:
+        assert holder(store)["token"] == token
+        told.append(other)
+        if len(told) == 2:
+            first.close()
+
+    token = holder(store)["token"]
+    with lock.held(store, NAME, busy):
+        assert holder(store)["token"] != token
+    assert len(told) == 2
+    assert f"process {os.getpid()} on {socket.gethostname()}, last heard of" in told[0]
+    assert store.get(HOLDER) is None
 
 
 def test_another_sweep_is_not_held(store):
