@@ -1,7 +1,9 @@
 """`python -m bench.serving`: from texts to labels on one core, frozen encoder included."""
 
 import argparse
+import resource
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,10 @@ TEXTS = 64
 """Texts in one request."""
 WORDS = (7, 12, 25, 50)
 """A headline, a post, a sentence of the sample corpus, a short paragraph."""
+ROWS = (1024, 10048)
+"""Rows of a small request and of a large one, a multiple of `TEXTS` each."""
+BOOK = 10_000_000
+"""Characters of one long text."""
 CLASSES = ("business", "health", "science", "sport")
 SPEC = StudentSpec(
     encoder=EncoderSpec(hidden_layers=(4, 6)), circuit=CircuitSpec(layers=11), seeds=(0,)
@@ -59,6 +65,31 @@ def measure(serve: Predictor, words: int) -> dict[str, Timing]:
     )
 
 
+def answered(serve: Predictor) -> list[tuple[str, str, str]]:
+    """Large requests, each after a smaller one of its kind: what, how fast, and memory beyond it.
+
+    Memory: by how much the process's highest resident set has grown, in MiB.
+    """
+    few, many = (texts_of(WORDS[1]) * (rows // TEXTS) for rows in ROWS)
+    book = " ".join(many)
+    book *= BOOK // len(book) + 1
+    told = []
+    for what, smaller, larger in (
+        (f"{len(many):,} rows", few, many),
+        (f"one text of {len(book) / 1e6:.0f} MB", [book[:1000]], [book]),
+    ):
+        serve(smaller)
+        before, began = _peak(), time.perf_counter()
+        serve(larger)
+        seconds = time.perf_counter() - began
+        told.append((what, f"{len(larger) / seconds:.0f} rows/s", f"{_peak() - before:.0f}"))
+    return told
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Measure and print."""
     argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__).parse_args()
@@ -79,6 +110,10 @@ def main() -> None:
             *(f"{timings[part].median / TEXTS * 1e3:.3f} ms" for part in ("encoder", "student")),
             f"{timings['one'].median * 1e3:.1f} ms",
         )
+    console.print(table)
+    table = Table("one request", "answered", "memory beyond a small one's, MiB")
+    for row in answered(serve):
+        table.add_row(*row)
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -96,7 +97,8 @@ def fit(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     adam = Adam(student, lr_S)
     history: list[dict[str, Tensor]] = []
-    seconds_E = []
+    seconds_E: list[float] = []
+    _warm_up(student, train, alpha_S, loss, spec.batch_size)
     for epoch in range(1, spec.epochs + 1):
         began = time.perf_counter()
         try:
@@ -157,16 +159,31 @@ def _epoch(
     order_SN = torch.stack(orders).to(device)
     total_S = torch.zeros_like(alpha_S)
     for batch_SB in order_SN.split(batch_size, dim=1):
-        features, teacher, labels = (
-            take(values, batch_SB) for values in train if values is not None
-        )
-        to_loss = partial(
-            value_and_gradient, teacher_SNC=teacher, labels_SN=labels, alpha_S=alpha_S, spec=loss
-        )
-        loss_S, gradients_SP = gradients(student, features, to_loss)
+        loss_S, gradients_SP = _of_batch(student, train, batch_SB, alpha_S, loss)
         adam.step(gradients_SP)
         total_S += loss_S * (batch_SB.shape[1] / examples)
     return total_S
+
+
+def _of_batch(
+    student: Student, train: Examples, batch_SB: Tensor, alpha_S: Tensor, loss: LossSpec
+) -> tuple[Tensor, Tensor]:
+    """loss_S and gradients_SP over one batch of examples, chosen by their rows."""
+    features, teacher, labels = (take(values, batch_SB) for values in train if values is not None)
+    to_loss = partial(
+        value_and_gradient, teacher_SNC=teacher, labels_SN=labels, alpha_S=alpha_S, spec=loss
+    )
+    return gradients(student, features, to_loss)
+
+
+def _warm_up(
+    student: Student, train: Examples, alpha_S: Tensor, loss: LossSpec, batch_size: int
+) -> None:
+    """One batch whose gradients nobody uses: a process's first one waits for the compilers."""
+    first_B = torch.arange(min(batch_size, len(train.labels_N)), device=train.labels_N.device)
+    # What cannot be computed is told by the first epoch.
+    with suppress(ConfigError):
+        _of_batch(student, train, first_B.expand(len(alpha_S), -1), alpha_S, loss)
 
 
 @torch.no_grad()

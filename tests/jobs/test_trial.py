@@ -1,6 +1,7 @@
 """A trial of any family: what is published, what is told meanwhile, and what is refused."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -204,3 +205,55 @@ def test_the_command_tells_what_is_missing(tmp_path):
     assert done.returncode == 1
     assert "there is no features/" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+FRESH = """
+import sys, time
+from types import SimpleNamespace
+sys.path[:0] = ["tests/support", "tests/jobs"]
+from numba.core import event
+from test_trial import arrays_of, job_of
+from jobs import trial
+from jobs.store import Store
+from qdllm import families, fit
+
+class Compilers(event.Listener):
+    began = []
+    def on_start(self, event):
+        self.began.append(time.perf_counter())
+    def on_end(self, event):
+        pass
+
+def watched(module):
+    seen = []
+    def clock():
+        seen.append(time.perf_counter())
+        return seen[-1]
+    module.time = SimpleNamespace(perf_counter=clock)
+    return seen
+
+event.register("numba:compile", Compilers())
+epochs, whole = watched(fit), watched(trial)
+quantum = families.family("quantum")
+trial.train(job_of(quantum), arrays_of(quantum), Store(sys.argv[1]))
+timed = [*zip(epochs[::2], epochs[1::2], strict=True), (whole[1], whole[2])]
+inside = [at for at in Compilers.began if any(a <= at <= b for a, b in timed)]
+print(len(timed), len(Compilers.began), len(inside))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_new_process_compiles_is_not_timed(tmp_path):
+    """Two epochs and the inference, in a process whose compilers find nothing made before."""
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path / "store")],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    timed, compiled, inside = map(int, done.stdout.split())
+    assert timed == 3
+    assert compiled > 0
+    assert inside == 0
