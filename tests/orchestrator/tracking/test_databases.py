@@ -1,18 +1,16 @@
 """Databases that MLflow is pointed at: new ones, old ones, other people's."""
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from alembic import command
-from checkout import ROOT
 from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_alembic_config
 from mlflow.store.tracking.dbmodels.initial_models import Base
+from openers import SWEEPS, openers
 from sqlalchemy import create_engine
 from sweep_records import contents, trial
 
@@ -172,48 +170,19 @@ def test_an_old_database_that_cannot_be_migrated_is_left_as_it_was(tmp_path):
     assert path.read_bytes() == before
 
 
-AT_ONCE = """
-import sys
-from pathlib import Path
-from orchestrator.tracking.runs import Runs
-print("ready", flush=True)
-for line in sys.stdin:
-    folder = Path(line.strip())
-    Runs(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", "grid-task", sys.argv[1], {})
-    print("opened", flush=True)
-"""
+def sweeps_in(uri: str) -> set[str]:
+    """The fingerprints of the sweeps that have a run there."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("grid-task").experiment_id
+    return {run.data.tags["qdllm.sweep"] for run in client.search_runs([experiment])}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [old, lambda path: path], ids=["old", "new"])
-def test_several_sweeps_may_begin_at_the_same_moment(tmp_path, make):
-    sweeps = [str(number) * 16 for number in range(3)]
-    drivers = [
-        subprocess.Popen(
-            [sys.executable, "-c", AT_ONCE, sweep],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for sweep in sweeps
-    ]
-    try:
-        assert [driver.stdout.readline() for driver in drivers] == ["ready\n"] * 3
-        for number in range(3):
+def test_several_sweeps_may_begin_at_the_same_moment(tmp_path):
+    with openers() as open_at_once:
+        for number, make in enumerate((lambda path: path, old) * 2):
             folder = tmp_path / str(number)
             folder.mkdir()
-            make(folder / "mlflow.db")
-            for driver in drivers:
-                driver.stdin.write(f"{folder}\n")
-                driver.stdin.flush()
-            assert [driver.stdout.readline() for driver in drivers] == ["opened\n"] * 3
-            client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-            experiment = client.get_experiment_by_name("grid-task").experiment_id
-            runs = client.search_runs([experiment])
-            assert {run.data.tags["qdllm.sweep"] for run in runs} == set(sweeps)
-    finally:
-        for driver in drivers:
-            driver.kill()
-            driver.communicate()
+            uri = f"sqlite:///{make(folder / 'mlflow.db')}"
+            open_at_once(uri, folder / "artifacts")
+            assert sweeps_in(uri) == set(SWEEPS)

@@ -5,14 +5,18 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 from conftest import free_port
 from mlflow import MlflowClient
+from openers import SWEEPS, openers
 from sweep_records import CREATED, contents, trial
 
-from orchestrator.tracking import CURVES, Tracker
+from orchestrator.tracking import CURVES, Tracker, database
+from orchestrator.tracking.process import Refused
 
 pytestmark = pytest.mark.slow
 
@@ -60,3 +64,39 @@ def test_it_holds_what_sqlite_would(postgres, tmp_path):
     for held in (there, here):
         held["sweep"].pop("times")  # when it was opened
     assert there == here
+
+
+@pytest.fixture
+def another(postgres) -> str:
+    """The address of one more empty database."""
+    name = f"made_{next(NUMBERS)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{postgres.rpartition('/')[0]}/{name}"
+
+
+NUMBERS = count()
+
+
+def test_several_sweeps_may_begin_at_the_same_moment(another, tmp_path):
+    with openers() as open_at_once:
+        open_at_once(another, tmp_path / "artifacts")
+    client = MlflowClient(another)
+    experiment = client.get_experiment_by_name("grid-task").experiment_id
+    assert {run.data.tags["qdllm.sweep"] for run in client.search_runs([experiment])} == set(SWEEPS)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE alembic_version SET version_num = 'acf3f17fdcc7'", "have it backed up, then run"),
+        ("UPDATE alembic_version SET version_num = 'ffffffffffff'", "of a newer MLflow than"),
+        ("DROP TABLE runs CASCADE", "the database is another program's"),
+    ],
+)
+def test_other_peoples_databases_are_left_alone(another, statement, message):
+    database.prepare(another)
+    with psycopg.connect(another, autocommit=True) as connection:
+        connection.execute(statement)
+    with pytest.raises(Refused, match=message):
+        database.prepare(another)
