@@ -163,14 +163,18 @@ def test_the_champion_maps_texts_to_labels_and_probabilities(client):
 
 
 def test_mlflow_models_predict_answers(swept, tmp_path):
-    (tmp_path / "texts.csv").write_text("text\nbake the bread slowly\n", encoding="utf-8")
+    # pandas reads three of these as missing.
+    rows = 'text\nbake the bread slowly\nNA\nnull\n""\n7\n'
+    (tmp_path / "texts.csv").write_text(rows, encoding="utf-8")
     (use,) = [line for line in swept[1].splitlines() if line.startswith("use: ")]
     variable, *command = shlex.split(use.removeprefix("use:"))
     done = subprocess.run(
         ["env", variable, *command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    (prediction,) = json.loads(done.stdout.splitlines()[-1])["predictions"]
-    assert prediction["label"] in TEXTS
+    first, *missing, number = json.loads(done.stdout.splitlines()[-1])["predictions"]
+    assert first["label"] in TEXTS
+    assert number["label"] in TEXTS
+    assert missing == 3 * [{"label": None, "probabilities": {}}]
 
 
 def test_an_exported_champion_predicts_the_same_by_itself(swept, client, tmp_path):
