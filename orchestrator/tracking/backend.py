@@ -27,7 +27,10 @@ COLUMNS = (
     "parameters",
     "seconds_per_epoch",
 )
-"""Metrics in that view. The page has no metric's column by itself, even if it is sorted by one."""
+"""Metrics in that view, from the left: it is sorted by the first, which any window shows.
+
+The page has no metric's column by itself, and puts those it has in the alphabet's order.
+"""
 
 
 def prepare(uri: str) -> str:
@@ -84,11 +87,13 @@ def opening() -> dict[str, str]:
 
     MLflow's page keeps the views that users save in tags of this form.
     """
+    columns = [f"metrics.`{name}`" for name in COLUMNS]
     state = {
         "searchFilter": "tags.`qdllm.kind` = 'trial'",
-        "orderByKey": f"metrics.`{COLUMNS[0]}`",
+        "orderByKey": columns[0],
         "orderByAsc": False,
-        "selectedColumns": [f"metrics.`{name}`" for name in COLUMNS],
+        "selectedColumns": columns,
+        "columnOrder": columns,
     }
     view = {"name": VIEW, "createdAt": round(time.time() * 1000), "state": json.dumps(state)}
     return {

@@ -62,6 +62,8 @@ class Page(HTMLParser):
         self.texts: list[str] = []
         self.rows: dict[int, dict[str, str]] = {}
         """By number and column: the table's fixed columns and the others are two trees."""
+        self.left: dict[str, str] = {}
+        """Where each column begins within its tree, in pixels."""
         self._row: dict[str, str] = {}
         self._column, self._depth = "", 0
         self.feed(text)
@@ -72,6 +74,7 @@ class Page(HTMLParser):
             self._row = self.rows.setdefault(int(named["row-index"]), {"id": named["row-id"]})
         if named.get("role") == "gridcell":
             self._column, self._depth = named["col-id"], 0
+            self.left[self._column] = re.search(r"left: (\d+)px", named["style"])[1]
         self._depth += tag == "div"
 
     def handle_endtag(self, tag):
@@ -146,11 +149,14 @@ def test_the_printed_address_opens_on_the_best_trial(ui):
     (link,) = re.findall(r"http://127\.0\.0\.1:5000/(\S+)", ui.printed)
     assert f"mlflow ui --port 5000 --backend-store-uri {shlex.quote(ui.uri)}" in ui.printed
     best = ui.found.order[0]
-    row = ui.page(link, "--window-size=1440,900").rows[0]
+    page = ui.page(link, "--window-size=1440,900")
+    row = page.rows[0]
     assert row["id"] == ui.runs[best.trial.fingerprint]
     assert row["attributes.`Run Name`"].endswith(name_of(ui, best.trial.fingerprint))
     mean = best.over_seeds("val.accuracy").mean
     assert float(row["metrics.`val.accuracy.mean`"]) == pytest.approx(mean)
+    # Beside the names, and not beyond the window's edge.
+    assert page.left["metrics.`val.accuracy.mean`"] == "0"
 
 
 def test_the_saved_view_has_the_trials_best_first_with_their_figures(ui):
