@@ -4,6 +4,7 @@ Ray carries these functions to the nodes by value, for this project may be missi
 they need of it, or of other packages, is imported inside.
 """
 
+import secrets
 import subprocess
 import sys
 import time
@@ -64,7 +65,9 @@ def store(uri: str, token: str, name: str) -> Diagnosis:
         from qdllm.errors import QdllmError
     except ImportError as error:
         return Diagnosis("store", False, f"unknown: {error}", "install this project here")
-    path, bucket = f"{FOLDER}/{token or name}", "://" in uri and not uri.startswith("file:")
+    # A folder of its own, since several sweeps may start at the same moment.
+    path = f"{FOLDER}/{token or secrets.token_hex(8)}"
+    file, bucket = f"{path}/{name}/file", "://" in uri and not uri.startswith("file:")
     try:
         # Store would make a folder, and leave it on a disk where nobody wants it.
         folder = address.folder(uri)
@@ -73,10 +76,14 @@ def store(uri: str, token: str, name: str) -> Diagnosis:
             seen = f"{uri} is another place here: what the driver has written is not there"
             return Diagnosis("store", False, seen, _one_store(bucket))
         here = Store(uri)
-        here.put(f"{path}/{name}/file", name, only_if_absent=True)
-        read = here.get(f"{path}/{name}/file")
-        here.discard(f"{path}/{name}/file")
-        if read != name or here.get(f"{path}/{name}/file") is not None:
+        here.put(file, name, only_if_absent=True)
+        replaced, read = here.put(file, name, only_if_absent=True), here.get(file)
+        here.discard(file)
+        if replaced:
+            seen = f"{uri} writes over what is there when it is asked not to"
+            remedy = "use a store that knows conditional writes (If-None-Match): without them, of "
+            return Diagnosis("store", False, seen, f"{remedy}two results the later one would stand")
+        if read != name or here.get(file) is not None:
             seen = f"{uri} does not give back, or not delete, what was written"
             return Diagnosis("store", False, seen, "use a store that is read as it was written")
     except QdllmError as error:

@@ -5,14 +5,18 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from checkout import ROOT
-from conftest import BUCKET, KEYS, free_port
+from conftest import BUCKET, KEYS, ask, free_port
 from machines import Machines, machines
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 from jobs.store import Store
 from orchestrator.cluster import checks, nodes
@@ -28,6 +32,33 @@ def test_a_store_is_tried_and_left_as_it_was(store):
     assert checks.store(store.uri, "token", "node").ok
     store.clear(f"{FOLDER}/token")
     assert [file.path for file in store.files()] == ["mine"]
+
+
+def test_drivers_that_start_at_the_same_moment_do_not_disturb_each_other(store):
+    with ThreadPoolExecutor(8) as drivers:
+        said = list(drivers.map(lambda _: checks.store(store.uri, "", "driver"), range(40)))
+    assert [one for one in said if not one.ok] == []
+    assert store.files() == []
+
+
+def test_a_server_that_forgets_conditions_is_refused(s3, monkeypatch):
+    """As some do that speak the protocol otherwise: two writers of one result would both win."""
+    server = DomainDispatcherApplication(create_backend_app)
+
+    def forgetful(environ: dict, start_response: Callable) -> Iterable[bytes]:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        return server(environ, start_response)
+
+    with make_server("127.0.0.1", 0, forgetful, threaded=True) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{other.server_port}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert ask("PUT", f"{address}/forgetful") == 200
+        diagnosis = checks.store("s3://forgetful", "", "driver")
+        other.shutdown()
+    assert not diagnosis.ok
+    assert diagnosis.seen == "s3://forgetful writes over what is there when it is asked not to"
+    assert "If-None-Match" in diagnosis.remedy
 
 
 def test_another_store_under_the_same_name_is_not_the_same(store):
