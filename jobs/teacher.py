@@ -63,8 +63,7 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
     """What each worker of Ray Train runs.
 
     `config`: `job` as text, `store` an address, `dataset` the task's texts as an object in Ray's
-    store, and `progress` a `ray.util.queue.Queue` that takes (phase, done,
-    total, note), or None.
+    store, and `progress`.
     Goes on from the store's checkpoint where Ray restarts it. What would go wrong again if it were
     started again is returned; only what may not is raised, for Ray to try once more.
     """
@@ -78,12 +77,10 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
         before, warned = warned, warned or ray.train.get_preemption_info() is not None
         return warned and not before
 
-    job, queue, store = kinds.read(config["job"]), config["progress"], PatientStore(config["store"])
-    # Not `queue and …`: an empty queue is false.
-    progress = None if queue is None else lambda *event: queue.put(event)
+    job, store = kinds.read(config["job"]), PatientStore(config["store"])
     _join_group()
     try:
-        _teach(job, ray.get(config["dataset"]), store, progress, leaving)
+        _teach(job, ray.get(config["dataset"]), store, config["progress"], leaving)
     except (ConfigError, TeacherError) as error:
         return error
     return None

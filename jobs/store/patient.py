@@ -17,10 +17,6 @@ Answer = TypeVar("Answer")
 class PatientStore(Store):
     """Waits until the store is back: with what is to be published, and with what is asked."""
 
-    def record(self, kind: str, fingerprint: str) -> Record | None:
-        """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
-        return _patiently(lambda: super(PatientStore, self).record(kind, fingerprint))
-
     def publish(self, *names: Any, **parts: Any) -> Record:
         """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
         return _patiently(lambda: super(PatientStore, self).publish(*names, **parts))
@@ -28,6 +24,9 @@ class PatientStore(Store):
     def replace(self, *names: Any, **parts: Any) -> Record:
         """As Store does. Raises StoreError if it has been refused for `PATIENCE` seconds."""
         return _patiently(lambda: super(PatientStore, self).replace(*names, **parts))
+
+    def _read(self, path: str) -> bytes | None:
+        return _patiently(lambda: super(PatientStore, self)._read(path))
 
 
 def _patiently(call: Callable[[], Answer]) -> Answer:

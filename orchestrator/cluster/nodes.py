@@ -19,6 +19,8 @@ START = 600.0
 """Seconds that an autoscaler gets to start a node, and its setup commands to run."""
 ANSWER = 2 * checks.PATIENCE
 """Seconds that a node gets for its checks."""
+RETRIES = 2
+"""How often a node is asked again whose worker died over the question."""
 POLL = 1.0
 HEAD = "node:__internal_head__"
 GROUP = "ray.io/node-group"
@@ -84,7 +86,11 @@ def examine(
     diagnoses[DRIVER] += [written, *checks.same(checks.EVERYWHERE, here, here)]
     try:
         say(f"asking {len(nodes)} node{'s' * (len(nodes) > 1)}")
-        for node, answers in _ask(nodes, duties, work, store, token, here):
+        answered = list(_ask(nodes, duties, work, store, token, here))
+        left = {node.id: node.kind for node in _alive(ray)}
+        for node, answers in answered:
+            if node.id not in left and node.kind in left.values():
+                continue  # it has died since; others of its type do its work
             several = sum(other.kind == node.kind for other in nodes) > 1
             diagnoses.setdefault(node.kind, []).extend(
                 answer._replace(seen=f"{node.host}: {answer.seen}")
@@ -252,7 +258,7 @@ def _run(function: Callable[..., Any], *arguments: Any, **where: Any) -> Any:
 
     cloudpickle.register_pickle_by_value(checks)
     try:
-        return ray.remote(num_cpus=0, max_retries=0, **where)(function).remote(*arguments)
+        return ray.remote(num_cpus=0, max_retries=RETRIES, **where)(function).remote(*arguments)
     finally:
         cloudpickle.unregister_pickle_by_value(checks)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from jobs import kinds
+from jobs.command import Progress
 from jobs.kinds import Job
 from jobs.store import Store
 from jobs.store.patient import PatientStore
@@ -33,14 +34,13 @@ def run(job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
     import ray
 
     @ray.remote(num_cpus=max(1, capacity.largest("CPU")))
-    def work(progress: Any, maker: str, *arguments: Any) -> None:
-        module = importlib.import_module(maker)
-        module.run(*arguments, progress=lambda *update: progress.put(update))
+    def work(progress: Progress, maker: str, *arguments: Any) -> None:
+        importlib.import_module(maker).run(*arguments, progress=progress)
 
     try:
-        with _progress(phase) as (queue, drain):
+        with _progress(phase) as (tell, drain):
             maker, kept = kinds.kind(job.kind).maker, PatientStore(store.uri)
-            result = work.remote(queue, maker, job, dataset, kept)
+            result = work.remote(tell, maker, job, dataset, kept)
             while not ray.wait([result], timeout=POLL)[0]:
                 drain()
             drain()
@@ -86,7 +86,7 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
         share = {"CPU": max(1, capacity.largest("CPU") // workers)}
     with (
         tempfile.TemporaryDirectory(prefix="train-") as scratch,
-        _progress(phase) as (queue, drain),
+        _progress(phase) as (tell, drain),
     ):
         trainer = TorchTrainer(
             loop,
@@ -94,7 +94,7 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
                 "job": kinds.written(job),
                 "store": store.uri,
                 "dataset": ray.put(dataset),
-                "progress": queue,
+                "progress": tell,
             },
             torch_config=TorchConfig() if workers > 1 else Alone(),
             scaling_config=ScalingConfig(
@@ -127,17 +127,32 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
         raise endings[0]
 
 
+class _Tell:
+    """What workers call with (phase, done, total, note). Whether anybody hears it, work goes on."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def __call__(self, *event: Any) -> None:
+        import ray
+
+        with suppress(ray.exceptions.RayError):
+            self._queue.put(event)
+
+
 @contextmanager
-def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """A queue for workers' (phase, done, total, note), and a function that shows the newest of
-    each part, and every line that is to be read."""
+def _progress(phase: Phase) -> Iterator[tuple[Progress, Callable[[], None]]]:
+    """What workers tell their progress by, and a function that shows the newest of each
+    part, and every line that is to be read.
+    """
     import ray
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # Beside the driver: a queue on a node that is taken away would take the driver with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+    placed = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1}
+    queue = Queue(actor_options=placed)
 
     def drain() -> None:
         # Where the queue is lost, the work itself tells what became of it.
@@ -148,7 +163,7 @@ def _progress(phase: Phase) -> Iterator[tuple[Any, Callable[[], None]]]:
                 phase.hear(*event)
 
     try:
-        yield queue, drain
+        yield _Tell(queue), drain
     finally:
         queue.shutdown()
 

@@ -1,10 +1,13 @@
 """Teachers on a real Ray: workers killed, nodes taken away, mistakes that no retry can mend."""
 
 import csv
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,6 +21,7 @@ from jobs.kinds import Job
 from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store
 from orchestrator import cluster
+from orchestrator.cluster import nodes
 from orchestrator.console import Phase
 from qdllm.errors import TeacherError
 from qdllm.specs import TaskSpec, TeacherSpec
@@ -87,9 +91,12 @@ def assert_like_undisturbed(task, spec, store, key, folder) -> None:
         np.testing.assert_allclose(splits[name], expected_NC, rtol=1e-3, atol=1e-3)
 
 
+def below() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
 def workers_of_mine() -> list[psutil.Process]:
-    mine = psutil.Process().children(recursive=True)
-    return [one for one in mine if "RayTrainWorker" in " ".join(one.cmdline())]
+    return [one for one in below() if "RayTrainWorker" in " ".join(one.cmdline())]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +139,31 @@ def test_no_code_in_an_earlier_versions_checkpoint_is_run(ray_here, task, base, 
     assert not store.files("checkpoints")
 
 
+def test_progress_that_nobody_hears_costs_nothing(ray_here, task, base, tmp_path, monkeypatch):
+    """The process that carries it from worker to driver is killed."""
+    monkeypatch.setattr(cluster.work, "FAILURES", 0)
+    spec, store, killed = spec_of(base, epochs=12, lr=0.01), Store(str(tmp_path)), []
+
+    def kill(done: int, total: int) -> None:
+        if not killed:
+            killed.extend(one for one in below() if "_QueueActor" in " ".join(one.cmdline()))
+            for one in killed:
+                one.kill()
+
+    assert store.has(SOFT_LABELS.name, train(task, spec, store, 1, Watched(kill)))
+    assert len(killed) == 1
+
+
+def test_a_node_is_asked_again_whose_worker_died_over_the_question(ray_here, tmp_path):
+    def answer(seen: Path) -> str:
+        if not seen.exists():
+            seen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "well"
+
+    assert nodes._result(nodes._run(answer, tmp_path / "seen")) == "well"
+
+
 def test_what_would_go_wrong_again_is_not_tried_again(ray_here, task, base, tmp_path):
     phase, spec = Watched(), spec_of(base, lr=1e30, warmup=0)
     with pytest.raises(TeacherError, match="give a learning rate below 1e"):
@@ -171,10 +203,12 @@ def test_a_node_that_is_taken_away_costs_a_few_steps_and_no_failure(
     monkeypatch.setattr(cluster.work, "FAILURES", 0)
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.5")
     ray.shutdown()  # what it had set in the environment stays, the token among it
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "resources": {"head": 1}})
-    workers = [nodes.add_node(num_cpus=1, wait=False) for _ in range(2)]
-    nodes.wait_for_nodes()
-    ray.init(address=nodes.address, log_to_driver=False)
+    several = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "resources": {"head": 1}}
+    )
+    workers = [several.add_node(num_cpus=1, wait=False) for _ in range(2)]
+    several.wait_for_nodes()
+    ray.init(address=several.address, log_to_driver=False)
     notice = []
 
     def take_away(done: int, total: int) -> None:
@@ -190,7 +224,7 @@ def test_a_node_that_is_taken_away_costs_a_few_steps_and_no_failure(
             busy.node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "spot", deadline
         )
         assert accepted, why
-        threading.Timer(8, nodes.remove_node, (busy, False)).start()
+        threading.Timer(8, several.remove_node, (busy, False)).start()
 
     task = TaskSpec()
     spec = TeacherSpec(epochs=1, batch_size=2, max_length=32, rank=4)
@@ -199,7 +233,7 @@ def test_a_node_that_is_taken_away_costs_a_few_steps_and_no_failure(
         key = train(task, spec, store, 1, phase)
     finally:
         ray.shutdown()
-        nodes.shutdown()
+        several.shutdown()
     steps = [done for done, _ in phase.seen]
     back = [after for before, after in pairwise(steps) if after < before]
     assert len(back) == 1, f"it was to go back once: {back}"

@@ -48,6 +48,8 @@ def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
     assert 0 < len(done) < TRIALS
     with Nodes() as nodes:
         four(nodes)
+        nodes.add("gone", cpus=1)
+        nodes.kill("gone")  # which Ray does not know yet
         sweep.run(*FEWER, **nodes.environment)
     assert done.items() <= sweep.created().items()
     assert len(sweep.created()) == TRIALS
