@@ -12,8 +12,10 @@ SWEEPS = Kind(
     content={
         "grid": str,
         "task": str,
+        "task_spec": dict[str, Any],
         "texts": str,
         "classes": list[str],
+        "cuts": list[str],
         "rows": dict[str, Count],
         "trials": dict[str, dict[str, Any]],
         "families": dict[str, str],

@@ -159,7 +159,7 @@ def _of_its_texts(sweep: Record, results: Sequence[Result]) -> list[Result]:
     """
     if "task_spec" not in sweep.summary:
         return list(results)
-    task = {"task": TaskSpec.parse(sweep.summary["task_spec"])}
+    task = {"task": parsed(sweep, TaskSpec.parse, sweep.summary["task_spec"])}
     trials = (replace(one.trial, spec=one.trial.spec.model_copy(update=task)) for one in results)
     return [Result(trial, one.record) for trial, one in zip(trials, results, strict=True)]
 

@@ -136,7 +136,8 @@ def test_a_record_with_another_inside_is_no_traceback(small, kind):
     folder, generator = folder_of(small, kind), random.Random(kind)
     fields = fields_of(folder)
     known = ("schema_version", "kind", "fingerprint", "data")
-    for at in generator.sample([at for at in places(fields) if at[0] not in known], CASES):
+    inside = [at for at in places(fields) if at[0] not in known]
+    for at in generator.sample(inside, min(CASES, len(inside))):
         with rewritten(folder, changed(fields, at, generator)):
             said = read_all(small, kind, folder.name)
             assert f"{kind}/{folder.name}" in said or not said, at
