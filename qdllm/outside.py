@@ -5,6 +5,7 @@ Whoever calls this need not know in how many ways an operating system or a parse
 
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 from qdllm.errors import ConfigError
 from qdllm.messages import cut, shown
 
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 DEPTH = 20
 """Objects and lists that may lie in each other."""
 _DEEP = f"more than {DEPTH} objects and lists lie in each other"
@@ -30,6 +32,8 @@ def path(given: str | os.PathLike[str]) -> Path:
     with using(given):
         if not str(given):
             raise ValueError("a path has at least one character")
+        if _WINDOWS.match(str(given)) and os.name != "nt":
+            raise ValueError("it is a path of Windows, and this machine has no such")
         try:
             found = Path(given).expanduser().absolute()
         except RuntimeError:

@@ -21,12 +21,16 @@ from qdllm.texts.locations import is_download
 LONGEST_NAME = 200
 """Bytes; a file system takes 255 for a report's name, which has a fingerprint and a suffix more."""
 
+LONGEST_NAME = 200
+"""Bytes of a sweep's name: file systems take 255, and its fingerprint and a suffix are added."""
+
 
 def prepare(
     session: Session, definition: Grid, task: TaskSpec, specs: Sequence[TrialSpec]
 ) -> Sweep:
     """Read the task's texts, name every result, and show what is held and what would run."""
     dataset = _load_texts(session, task)
+    _check_name(f"{definition.name}-{dataset.name}")
     name = f"{definition.name}-{dataset.name}"
     if len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
@@ -55,6 +59,16 @@ def prepare(
         session.terminal.print(f"scheduler {name} stops nothing without Ray: all run to their end")
     missing = sum(line.missing for line in lines)
     return Sweep(session, definition, dataset, planned, missing, lost)
+
+
+def _check_name(name: str) -> None:
+    """Raises ConfigError for a sweep's name that, with what is added, no file can have."""
+    if len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(
+            f"{name!r} names what the sweep writes, and has {len(name.encode())} bytes, but names "
+            f"of files may have about {LONGEST_NAME}; choose a shorter one with --task NAME, or "
+            "for the grid"
+        )
 
 
 def _load_texts(session: Session, task: TaskSpec) -> Dataset:

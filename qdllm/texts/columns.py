@@ -25,15 +25,15 @@ class Malformed(ConfigError):
 
 
 class NoColumn(ConfigError):
-    """A table lacks a wanted column; `setting` is the one that names it."""
+    """A table lacks a wanted column; `what` is the setting that names it."""
 
-    def __init__(self, message: str, setting: str = "") -> None:
-        """Both."""
+    def __init__(self, message: str, what: str = "", column: str = "") -> None:
+        """All of them."""
         super().__init__(message)
-        self.setting = setting
+        self.what, self.column = what, column
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (*self.args, self.setting)
+        return type(self), (str(self), self.what, self.column)
 
 
 class Wanted(NamedTuple):
@@ -90,11 +90,13 @@ def positions(path: Path, wanted: Wanted, columns: Sequence[str], hint: str = ""
                     f"{visible(path)} has {len(columns)} columns, so --set task.{setting}={column} "
                     "names none",
                     setting,
+                    str(column),
                 )
             places.append(column - 1)
             continue
         if column not in columns:
-            raise NoColumn(missing(path, setting, column, columns, hint), setting)
+            message = missing(path, setting, column, columns, hint)
+            raise NoColumn(message, setting, column)
         if columns.count(column) > 1:
             numbers = [place for place, name in enumerate(columns, 1) if name == column]
             raise ConfigError(

@@ -17,9 +17,14 @@ from qdllm.errors import ConfigError
 from qdllm.visible import visible
 
 COMPRESSED = (".gz", ".zst")
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".json", ".ndjson", ".arrow")
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".json", ".ndjson", ".arrow", ".feather")
 LINES = (".txt", ".label", "")
 """Suffixes of files that hold lines of text."""
+OTHERS = {
+    **dict.fromkeys((".xls", ".xlsx", ".ods", ".numbers"), "save it as CSV"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack it"),
+}
+"""What to do about files of other kinds."""
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -157,8 +162,9 @@ def _likely(foreign: bytes, encoding: str) -> str | None:
     if best is None:
         return None
     western, *akin = LIKELY[:3]
-    as_well = any(one.encoding == western and one.coherence >= best.coherence for one in found)
-    few = len({byte for byte in foreign if byte >= 128}) < 3  # a pound sign alone tells nothing
-    if best.encoding in akin and (few or as_well or western in best.could_be_from_charset):
+    # A pound sign or an é alone is one letter or another in each of them.
+    few = len({byte for byte in foreign if byte >= 128}) < 3
+    equal = any(one.encoding == western and one.coherence >= best.coherence for one in found)
+    if few or (best.encoding in akin and (equal or western in best.could_be_from_charset)):
         return western
     return best.encoding

@@ -102,8 +102,14 @@ class Folder:
         splits = [file for file in found if _is_split(files.named(file).stem)]
         if len(splits) == len(found) or len(found) < 2:
             return []
-        if all(marked(file, self.task) == "fasttext" for file in found):
+        if all(marked(file, self.task) for file in found):
             return []
+        if all(_tabbed(file, self.task) for file in found):
+            raise ConfigError(
+                f"{visible(self.path)} holds {_names(found)}: each line of each has a tab, so they "
+                "may be tables, or files for classes; point --data to one of them to read it as a "
+                "table, or take the tabs out"
+            )
         if splits:
             raise ConfigError(
                 f"{visible(self.path)} holds {_names(splits)}, named like a split, beside files "
@@ -257,8 +263,8 @@ def _tables(folder: Folder) -> Layout | None:
     if "" in by_split and len(by_split) > 1:
         raise ConfigError(
             f"{visible(folder.path)} holds {_names(by_split.pop(''))} beside "
-            f"{_names(chain(*by_split.values()))}, which are named like splits; point --data to "
-            "the file that is meant, or move the others away"
+            f"{_names(chain(*by_split.values()))}, which are named like splits; name all of them "
+            "so (train, validation, test), or point --data to the one that is meant"
         )
     for split, found in by_split.items():
         if not _shards(found):
@@ -396,6 +402,14 @@ def _is_split(name: str) -> bool:
 def _unlabelled(file: Path) -> bool:
     words = re.findall(r"[^\W\d_]+", files.named(file).stem.lower())
     return not UNLABELLED.isdisjoint(words)
+
+
+def _tabbed(file: Path, task: TaskSpec) -> bool:
+    """Whether each line of a file has as many tabs as the others, and at least one."""
+    lines = files.lines(file, task.encoding, "\n")
+    counts = (line.count("\t") for line in lines if not line.isspace())
+    first = next(counts, 0)
+    return first > 0 and all(count == first for count in counts)
 
 
 def _shards(found: Sequence[Path]) -> bool:

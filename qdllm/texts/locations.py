@@ -6,7 +6,7 @@ from qdllm import outside
 
 PUBLISHED = "published"
 HUB = "hf://"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[A-Za-z]:\\")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_address(data: str) -> bool:

@@ -29,6 +29,8 @@ def notes(rows: Rows, classes: Sequence[str], labels: Sequence[np.ndarray]) -> I
     if rows.words:
         told = ", ".join(f"{visible(word)!r} {n:,}" for word, n in rows.words.most_common())
         yield f"labels taken for missing ones: {told}; a class of that name needs another"
+    for name, column in rows.left_out.items():
+        yield f"{visible(name)} is left out, for it has no column {visible(column)!r}"
     absent = [name for name in rows.names if name not in classes]
     if absent:
         yield f"named, but without texts, and no classes here: {some(absent)}"

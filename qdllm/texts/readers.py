@@ -37,8 +37,8 @@ class Rows:
     """How its tables are written, in words."""
     columns: dict[str, None] = field(default_factory=dict)
     """Columns that nobody asked for."""
-    left_out: list[str] = field(default_factory=list)
-    """Files that turned out to hold no labels."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Files that turned out to lack a wanted column, and which."""
 
     def add(self, text: str, label: str, split: str) -> None:
         """One more row."""
@@ -80,10 +80,12 @@ def _read_table(part: Part, task: TaskSpec, rows: Rows) -> None:
     path = part.path
     reader = READERS.get(files.named(path).suffix)
     if reader is None:
+        remedy = files.OTHERS.get(path.suffix.lower())
         raise ConfigError(
-            f"cannot read texts from {visible(path)}: its name must end in "
-            f"{', '.join(filter(None, READERS))}, each also with .gz or .zst after it, or it must "
-            "be a folder with one *.txt file for each class"
+            f"cannot read texts from {visible(path)}: "
+            + (f"{remedy}, for " if remedy else "")
+            + f"its name must end in {', '.join(filter(None, READERS))}, each also with .gz or "
+            ".zst after it, or it must be a folder with one *.txt file for each class"
         )
     before = len(rows.texts)
     try:
@@ -91,11 +93,11 @@ def _read_table(part: Part, task: TaskSpec, rows: Rows) -> None:
         table.names = table.names or rows.names
         _add_records(path, Wanted.of(task), table, rows, part.split)
     except NoColumn as error:
-        # Who sets a task often keeps the labels of its test to himself.
-        if error.setting != "label_column" or part.split in ("", "train"):
+        # Who sets a task often keeps the labels of its test to himself, and its columns differ.
+        if part.split != "test" and (part.split != "validation" or error.what != "label_column"):
             raise
         del rows.texts[before:], rows.labels[before:], rows.splits[before:]
-        rows.left_out.append(path.name)
+        rows.left_out[path.name] = error.column
         return
     rows.forms[table.told] = None
     asked = {column for _, column in Wanted.of(task).settings}
@@ -178,5 +180,6 @@ READERS: dict[str, Reader] = {
     ".json": records_in,
     ".ndjson": records_in,
     ".arrow": arrow,
+    ".feather": arrow,
     **dict.fromkeys(files.LINES, lines),
 }

@@ -102,7 +102,7 @@ def _read_path(path: Path, task: TaskSpec, own: str, names: tuple[str, ...] = ()
     told, forms = layout.told, "; ".join(rows.forms)
     if forms:
         told = f"{told} ({forms})" if told else forms
-    told = "; ".join(filter(None, [told, left_out([*layout.left_out, *rows.left_out])]))
+    told = "; ".join(filter(None, [told, left_out(layout.left_out)]))
     return Source(task.name if named else own, visible(path), told, rows, layout.classes)
 
 
@@ -113,9 +113,10 @@ def _look(path: Path, task: TaskSpec) -> Layout:
         return look(path, task)
     except Unknown as error:
         named = list(published.TASKS)
+        near = "" if task.name in corpus.CLASSES else nearest(task.name, named)
         raise ConfigError(
             f"{error} To read a folder laid out like the published one, use --task with one of: "
-            f"{', '.join(named)}{nearest(task.name, named)}"
+            f"{', '.join(named)}{near}"
         ) from None
 
 

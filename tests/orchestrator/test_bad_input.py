@@ -44,6 +44,17 @@ CASES = {
         lambda folder: [*GRID, "--task", csv(folder, rows("ab", 9).encode() + b"\xff,a\n")],
         "UTF-8",
     ),
+    "address": (lambda folder: [*GRID, "--data", "s3://bucket/a.csv"], "is an address (s3:), but"),
+    "task as an address": (lambda folder: [*GRID, "--task", "http://host/a.csv"], "(http:), but"),
+    "path of Windows": (lambda folder: [*GRID, "--store", r"C:\store"], "a path of Windows"),
+    "split": (lambda folder: [*GRID, "--set", "task.split=[0.8, 0.2]"], "three positive numbers"),
+    "column": (lambda folder: [*GRID, "--set", "task.text_column=0"], "or its number from 1"),
+    "encoding": (lambda folder: [*GRID, "--set", "task.encoding=cp9"], "such as cp1252"),
+    "separator": (lambda folder: [*GRID, "--set", "task.separator=tba"], "did you mean 'tab'"),
+    "long name": (
+        lambda folder: [*GRID, "--data", csv(folder, rows("ab", 9)), "--task", "x" * 300],
+        "choose a shorter one with --task NAME",
+    ),
     "teacher": (lambda folder: [*GRID, "--set", "teacher.model=minilmm"], "did you mean 'minilm'"),
     "encoder": (lambda folder: [*GRID, "--set", "encoder.model=minilmm"], "did you mean 'minilm'"),
 }
@@ -60,6 +71,34 @@ def test_a_mistake_is_one_message_and_status_2(case, tmp_path, capfd):
     assert "Traceback" not in error
     trained = [path for path in (home / "store").rglob("*") if path.is_file()]
     assert not trained
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("texts (1).csv", "texts_1"),
+        ("R&D.csv", "R_D"),
+        ("a [b] c.csv", "a_b_c"),
+        ("cafe\u0301.csv", "caf\u00e9"),
+        ("हिन्दी.csv", "हिन्दी"),
+        ("\x1b[31m.csv", "31m"),
+        ("!.csv", "texts"),
+        ("x" * 240 + ".csv", "x" * 100),
+    ],
+)
+def test_odd_names_of_files_name_tasks(file, name, tmp_path, capfd):
+    path = tmp_path / file
+    path.write_text(rows("ab", 30))
+    assert main([*GRID, "--dry-run", "--home", str(tmp_path / "home"), "--task", str(path)]) == 0
+    assert capfd.readouterr().out.startswith(f"{name}: 60 texts in 2 classes (a 30, b 30)")
+
+
+def test_what_labels_hold_reaches_no_terminal(tmp_path, capfd):
+    path = csv(tmp_path, rows(["\x1b[31mred\x07", "\u009b2Jblue"], 30))
+    assert main([*GRID, "--dry-run", "--home", str(tmp_path / "home"), "--task", path]) == 0
+    told = capfd.readouterr().out
+    assert r"(\x1b[31mred\x07 30, \x9b2Jblue 30)" in told
+    assert {"\x1b", "\x07", "\u009b"}.isdisjoint(told)
 
 
 def test_an_empty_class_file_is_named(tmp_path, capfd):

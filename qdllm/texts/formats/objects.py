@@ -173,7 +173,7 @@ def _objects(
         for setting, column in wanted.settings:
             if isinstance(column, str) and column not in seen:
                 message = missing(path, setting, column, list(seen) or columns)
-                raise NoColumn(message, setting)
+                raise NoColumn(message, setting, column)
 
     return Table(told, records(), unit, columns)
 

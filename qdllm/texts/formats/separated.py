@@ -5,6 +5,7 @@ record of what look like several.
 """
 
 import csv
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -17,6 +18,9 @@ from qdllm.texts.columns import SAMPLE, Malformed, Record, Table, Wanted, listed
 from qdllm.visible import visible
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+WORDS = {mark: word for word, mark in SEPARATORS.items()}
+_SAID = re.compile(r"sep=([,;\t|])\s*")
+"""What Excel reads in a first line as the separator of those below it."""
 
 
 def separated(path: Path, wanted: Wanted, task: TaskSpec) -> Table:
@@ -24,6 +28,9 @@ def separated(path: Path, wanted: Wanted, task: TaskSpec) -> Table:
     suffix = files.named(path).suffix
     own = {".csv": "comma", ".tsv": "tab"}.get(suffix, "")
     sample = list(islice(files.lines(path, task.encoding, ""), SAMPLE))
+    said = _SAID.fullmatch(sample[0]) if sample else None
+    sample = sample[1:] if said else sample
+    own = WORDS[said[1]] if said else own
     word = task.separator or _separator(path, wanted, sample, own)
     mark = SEPARATORS[word]
     quoted = word != "tab" or _quotes(path, wanted, task)
@@ -102,17 +109,21 @@ def _separated(
 ) -> Iterator[tuple[int, int, list[str]]]:
     """Each record: the line that it begins in, how many lines it has, its fields."""
     source = files.lines(path, task.encoding, "")
+    first = next(source, "")
+    said = bool(_SAID.fullmatch(first))
+    source = source if said else chain([first], source)
     reader = (
         csv.reader(source, delimiter=mark, strict=True)
         if quoted
         else csv.reader(source, delimiter=mark, quoting=csv.QUOTE_NONE, strict=True)
     )
-    begin = 1
+    begin = 1 + said
     try:
         for values in reader:
+            after = reader.line_num + 1 + said
             if values:
-                yield begin, reader.line_num + 1 - begin, values
-            begin = reader.line_num + 1
+                yield begin, after - begin, values
+            begin = after
     except csv.Error as error:
         what = str(error)
         if "end of data" in what:

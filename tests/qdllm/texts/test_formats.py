@@ -36,7 +36,7 @@ def digest(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "suffix", [".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".txt"]
+    "suffix", [".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".txt"]
 )
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
 def test_every_format_is_read_packed_or_not(tmp_path, digest, suffix, packed):
@@ -44,7 +44,7 @@ def test_every_format_is_read_packed_or_not(tmp_path, digest, suffix, packed):
     columns = {"text": [text for text, _ in PAIRS], "label": [label for _, label in PAIRS]}
     if suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.table(columns), path)
-    elif suffix == ".arrow":
+    elif suffix in (".arrow", ".feather"):
         table = pyarrow.table(columns)
         with pyarrow.ipc.new_file(path, table.schema) as file:
             file.write_table(table)
@@ -85,6 +85,7 @@ def test_what_shows_its_encoding_is_read_by_itself(tmp_path, digest, encoding):
     ("encoding", "word"),
     [
         ("cp1252", "café, £5 off"),
+        ("cp1252", "£5 off"),
         ("cp1251", "курс рубля упал на два процента"),
         ("shift_jis", "株価が下がった"),
         ("gb18030", "股票价格下跌百分之二，今天的天气很好"),
@@ -122,6 +123,14 @@ def test_the_separator_is_seen(tmp_path, digest, mark):
 def test_commas_in_texts_do_not_hide_another_separator(tmp_path):
     rows = [(f"well, {text}, then", label) for text, label in PAIRS]
     assert labelled(loaded(write(tmp_path / "t.csv", separated(";", rows)))) == set(rows)
+
+
+def test_what_excel_says_of_the_separator_is_no_record(tmp_path, digest):
+    lines = separated(";", PAIRS)
+    dataset = loaded(write(tmp_path / "t.csv", f"sep=;\r\n{lines}"))
+    assert (dataset.digest, dataset.read) == (digest, len(PAIRS))
+    message = refused(write(tmp_path / "t.csv", f"sep=;\n{lines}a;b;c\n"))
+    assert f"line {len(PAIRS) + 3}: 3 fields" in message
 
 
 def test_a_separator_that_cannot_be_told_is_asked_for(tmp_path):
@@ -364,6 +373,13 @@ def test_json_that_names_a_key_twice(tmp_path):
 def test_json_that_breaks_off(tmp_path):
     path = write(tmp_path / "t.json", json.dumps(RECORDS, indent=1)[:-2])
     assert "the array of records must end here, or go on after a comma" in refused(path)
+
+
+@pytest.mark.parametrize(("name", "told"), [("t.xlsx", "save it as CSV"), ("t.zip", "unpack it")])
+def test_what_to_do_about_files_of_other_kinds(tmp_path, name, told):
+    assert f"cannot read texts from {tmp_path / name}: {told}, for its name" in refused(
+        write(tmp_path / name, b"PK")
+    )
 
 
 # Columns of Arrow

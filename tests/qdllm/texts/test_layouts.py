@@ -82,7 +82,7 @@ def test_a_test_without_labels_is_left_out_and_that_is_told(tmp_path):
     write(tmp_path / "test.csv", separated(",", [(text, "7") for text, _ in TEST], "text,id"))
     dataset = load_folder(tmp_path)
     assert dataset.sizes == (36, 12, 12)
-    assert "test.csv left out" in dataset.layout
+    assert dataset.notes == ("test.csv is left out, for it has no column 'label'",)
     hidden = [(text, -1) for text, _ in TEST]
     parquet(tmp_path / "hub" / "train.parquet", TRAIN, WORDS)
     table = {"text": [text for text, _ in hidden], "label": [label for _, label in hidden]}
@@ -222,6 +222,15 @@ def test_files_for_a_class_and_a_split(tmp_path):
     for dataset in found:
         assert dataset.classes == tuple(WORDS)
         assert texts_of(dataset.test) == {text for text, _ in TEST}
+
+
+def test_files_that_may_be_tables_or_classes_are_refused(tmp_path):
+    for name in ("amazon", "imdb"):
+        write(tmp_path / f"{name}.txt", separated("\t", TRAIN, ""))
+    message = refusal(TaskSpec(data=str(tmp_path)))
+    assert "amazon.txt, imdb.txt: each line of each has a tab, so they may be tables, or" in message
+    write(tmp_path / "imdb.txt", "".join(f"line {n} without\n" for n in range(9)))
+    assert load_folder(tmp_path).classes == ("amazon", "imdb")
 
 
 def test_fasttext_files_are_splits(tmp_path):
