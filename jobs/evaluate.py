@@ -37,8 +37,8 @@ class EvaluationRequest(Spec):
 def run(
     job: Job[EvaluationSpec], dataset: Dataset, store: Store, progress: Progress = silent
 ) -> None:
-    """Publish test accuracy per seed under the backend, and the largest difference of any ⟨Z⟩ from
-    the engine's, unless the store has them.
+    """Publish test accuracy per seed under the backend, and the largest difference of any
+    expectation from the engine's, unless the store has them.
 
     `dataset`: the texts that the student was trained on. Raises StoreError if there is no such
     student, or if its features and soft labels are of other texts.

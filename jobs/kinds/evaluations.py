@@ -26,7 +26,7 @@ def _opinion(record: Record, champion: Record) -> str:
     theirs, ours = (fmean(measured(each)["test.accuracy"]) for each in (record, champion))
     return (
         f"test {theirs:.4f}, ours {ours:.4f}; "
-        f"no ⟨Z⟩ differs by more than {record.summary['largest_difference']:.1e}"
+        f"no expectation differs by more than {record.summary['largest_difference']:.1e}"
     )
 
 

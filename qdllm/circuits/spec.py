@@ -28,40 +28,40 @@ STRINGS = 1000
 
 def _whole(value: Any) -> Any:
     """A circuit of its own: a .qasm file's, or its text as specs carry it."""
-    if not isinstance(value, str) or not value or openqasm.is_text(value):
+    if not isinstance(value, str) or not value:
         return value
-    if not value.endswith(openqasm.SUFFIX):
+    if not (openqasm.is_text(value) or value.endswith(openqasm.SUFFIX)):
         raise ValueError(f"{shown(value)} was given, but a circuit is a {openqasm.SUFFIX} file")
-    text = openqasm.read(value)
-    circuit = openqasm.parse(text)
-    if not circuit.angles:
+    text = _trained(value)
+    if not openqasm.parse(text).angles:
         raise ValueError(
-            f"{value} has no features' angles, so no text would change what it gives; declare "
-            "some, as in input float x0;"
+            f"{openqasm.label(text)} has no features' angles, so no text would change what it "
+            "gives; declare some, as in input float x0;"
         )
-    _trained(value, circuit)
     return text
 
 
 def _layer(value: Any) -> Any:
     """An ansatz by name, or a layer as `_whole` takes a circuit."""
-    if not isinstance(value, str) or openqasm.is_text(value):
+    if not isinstance(value, str):
         return value
-    if value.endswith(openqasm.SUFFIX):
-        text = openqasm.read(value)
-        _trained(value, openqasm.parse(text))
-        return text
+    if openqasm.is_text(value) or value.endswith(openqasm.SUFFIX):
+        return _trained(value)
     return _known(value, (*ANSATZE, FILE), f"{', '.join(map(repr, ANSATZE))} or a .qasm file")
 
 
-def _trained(path: str, circuit: openqasm.Circuit) -> None:
+def _trained(value: str) -> str:
+    """A circuit's text from itself or from its file's path, if it can be trained."""
+    text = value if openqasm.is_text(value) else openqasm.read(value)
+    circuit, name = openqasm.parse(text), openqasm.label(text)
     if circuit.qubits < 2:
-        raise ValueError(f"{path} has one qubit, but a circuit has 2 to {openqasm.QUBITS}")
+        raise ValueError(f"{name} has one qubit, but a circuit has 2 to {openqasm.QUBITS}")
     if not circuit.weights:
         raise ValueError(
-            f"{path} has no weights, so there is nothing to train; declare some, as in "
+            f"{name} has no weights, so there is nothing to train; declare some, as in "
             "input float theta0;"
         )
+    return text
 
 
 def _known(value: str, names: Container[str], told: str) -> str:

@@ -19,7 +19,63 @@ def rows(classes, each):
     )
 
 
+CIRCUIT = """OPENQASM 3.0;
+include "stdgates.inc";
+input float x;
+input float theta;
+qubit[2] q;
+rx(x) q;
+ry(theta) q[1];
+"""
+
+
+def qasm(folder, old, new):
+    """A circuit with a mistake."""
+    assert old in CIRCUIT
+    path = folder / "my.qasm"
+    path.write_text(CIRCUIT.replace(old, new))
+    return [*GRID, "--set", f"circuit.file={path}", "--set", "circuit.layers=1"]
+
+
 CASES = {
+    "unknown gate": (
+        lambda folder: qasm(folder, "ry(", "yr("),
+        "my.qasm:7: unknown gate 'yr'; did",
+    ),
+    "unnamed parameter": (
+        lambda folder: qasm(folder, "input float theta;", ""),
+        "my.qasm:7: unknown parameter 'theta'; declare it",
+    ),
+    "qubit out of range": (
+        lambda folder: qasm(folder, "q[1];", "q[2];"),
+        "my.qasm:7: q[2] is out of",
+    ),
+    "no weights": (
+        lambda folder: qasm(folder, "input float theta;\n", "const float theta = 1;\n"),
+        "has no weights, so there is nothing to train",
+    ),
+    "no angles": (
+        lambda folder: qasm(folder, "input float x;\n", "const float x = 1;\n"),
+        "has no features' angles, so no text",
+    ),
+    "many qubits": (lambda folder: qasm(folder, "[2]", "[21]"), "my.qasm:5: a circuit has 1 to 20"),
+    "OpenQASM 2": (lambda folder: qasm(folder, "3.0", "2.0"), "my.qasm:1: this is OpenQASM 2, in"),
+    "another include": (
+        lambda folder: qasm(folder, "stdgates", "qelib1"),
+        "my.qasm:2: only 'stdgates.inc' can be included, but 'qelib1.inc' was given",
+    ),
+    "measurement in the middle": (
+        lambda folder: qasm(folder, "rx(x)", "bit c; c = measure q[1]; rx(x)"),
+        "my.qasm:6: qubit 1 is measured here, but turned again in line 6",
+    ),
+    "observables": (
+        lambda folder: [*qasm(folder, "q", "q"), "--set", "circuit.observables=[ZZ, ZZZ]"],
+        "'ZZZ' has 3 letters, but the circuit has 2 qubits",
+    ),
+    "a circuit that is not there": (
+        lambda folder: [*GRID, "--set", f"circuit.ansatz={folder}/none.qasm"],
+        "none.qasm: No such file",
+    ),
     "grid": (lambda folder: ["--grid", "ablatoin"], "did you mean 'ablation'"),
     "task": (lambda folder: [*GRID, "--task", "sample-thematc"], "did you mean 'sample-thematic'"),
     "task without data": (lambda folder: [*GRID, "--task", "thematic"], "--data published"),
