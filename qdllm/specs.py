@@ -55,11 +55,11 @@ def _split(value: Any) -> Any:
         numbers = [part for part in value if type(part) in (int, float) and part > 0]
         if len(numbers) == len(value) == 3 and abs(sum(numbers) - 1) <= 1e-9:
             return tuple(map(float, numbers))
-    elif isinstance(value, str) and value.strip():
+    elif (isinstance(value, str) and value.strip()) or (type(value) is int and value > 0):
         return value
     raise ValueError(
         f"{shown(value)} was given; it must be three positive numbers that sum to 1, such as "
-        "[0.6, 0.2, 0.2], or the name of the column that says train, validation or test"
+        "[0.6, 0.2, 0.2], or the column that says train, validation or test, by name or number"
     )
 
 
@@ -238,7 +238,7 @@ class TaskSpec(Spec):
     """None: UTF-8, or what a byte order mark says."""
     separator: Literal["comma", "semicolon", "tab", "pipe"] | None = None
     """What stands between the fields of a line; None: what the whole file agrees with."""
-    split: Annotated[tuple[float, float, float] | str, BeforeValidator(_split)] = SHARES
+    split: Annotated[tuple[float, float, float] | Column, BeforeValidator(_split)] = SHARES
     """Shares of train, validation and test, or the column that says which of them a row is of.
     What a source says of its own splits comes first; what it lacks is cut from its train."""
     seed: Seed = 0

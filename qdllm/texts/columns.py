@@ -41,14 +41,14 @@ class Wanted(NamedTuple):
 
     texts: tuple[Column, ...]
     label: Column
-    split: str | None
+    split: Column | None
 
     @classmethod
     def of(cls, task: TaskSpec) -> "Wanted":
         """Those that a task names."""
         texts, split = task.text_column, task.split
         several = texts if isinstance(texts, tuple) else (texts,)
-        return cls(several, task.label_column, split if isinstance(split, str) else None)
+        return cls(several, task.label_column, None if isinstance(split, tuple) else split)
 
     @property
     def settings(self) -> list[tuple[str, Column]]:
@@ -141,9 +141,9 @@ def listed(
         places = positions(path, wanted, columns)
         at = places[len(wanted.texts)]
         # A header's word for the labels is no label; any label stands in several lines.
-        mine = labels.label(first[at]) if first else ""
+        mine = labels.plain(columns[at])
         header = all(
-            len(values) <= at or labels.label(values[at]) != mine
+            len(values) <= at or labels.plain(str(values[at])) != mine
             for _, values in islice(rows(), 1, None)
         )
 
@@ -165,17 +165,18 @@ def listed(
 
 def _headerless(first: Sequence[str], others: Sequence[Sequence[Any]]) -> str:
     """Advice for a table whose first line looks like a record; else an empty text."""
-    columns = list(zip(*(row for row in others if len(row) == len(first)), strict=True))
+    alike = (map(str, row) for row in others if len(row) == len(first))
+    columns = list(zip(*alike, strict=True))
     if len(first) < 2 or len(columns) != len(first):
         return ""
     recur = [name in column for name, column in zip(first, columns, strict=True) if name.strip()]
     numbers = [name for name in first if re.fullmatch(r"[+-]?\d+(\.\d+)?", name.strip())]
     if not (any(recur) or numbers or any(len(name) > 60 for name in first)):
         return ""
-    text = max(range(len(first)), key=lambda at: sum(len(str(one)) for one in columns[at]))
+    text = max(range(len(first)), key=lambda at: sum(map(len, columns[at])))
     rest = [at for at in range(len(first)) if at != text]
     label = min(rest, key=lambda at: len(set(columns[at])))
-    begin = [f"{at} {visible(name)[:24]!r}" for at, name in enumerate(first, 1)]
+    begin = [f"{at} {name[:24]!r}" for at, name in enumerate(first, 1)]
     return (
         "its first line looks like a record, not like a header. Name the columns by number, such "
         f"as --set task.text_column={text + 1} --set task.label_column={label + 1}; the first "

@@ -9,7 +9,6 @@ from qdllm.messages import some
 from qdllm.specs import SHARES, TaskSpec
 from qdllm.texts.layouts import FEWEST
 from qdllm.texts.splits import SPLITS
-from qdllm.visible import visible
 
 
 def own_splits(said: Sequence[str]) -> np.ndarray | None:
@@ -43,7 +42,7 @@ def _afresh(labels_N: np.ndarray, classes: tuple[str, ...], task: TaskSpec) -> l
         pieces.append(np.split(rows, cuts))
         if not all(map(len, pieces[-1])):
             raise ConfigError(
-                f"class {visible(name)!r} has {len(rows)} texts, too few for each split of "
+                f"class {name!r} has {len(rows)} texts, too few for each split of "
                 f"{list(shares)} to get one; add texts, leave the class out, or change "
                 "the split with --set task.split=…"
             )
@@ -68,7 +67,7 @@ def _beside(
             parts[split].append(piece)
         if not len(parts[0][label]):
             raise ConfigError(
-                f"class {visible(name)!r} has {len(rows)} texts in train, too few; add some, or "
+                f"class {name!r} has {len(rows)} texts in train, too few; add some, or "
                 "leave the class out of the other splits"
             )
     rows_by_split = [rng.permutation(np.concatenate(part)) for part in parts]
@@ -80,6 +79,11 @@ def _beside(
 
 def _check(labels_N: np.ndarray, classes: tuple[str, ...]) -> None:
     """Raises ConfigError for fewer than two classes, and for too few texts."""
+    if not len(labels_N):
+        raise ConfigError(
+            "there is no text with a label; name the columns that hold texts and labels with --set "
+            "task.text_column=… and --set task.label_column=…"
+        )
     if len(classes) < 2:
         raise ConfigError(
             f"all texts are of one class ({some(classes)}), but at least two classes are needed: "

@@ -25,12 +25,12 @@ FEWEST = 5
 UNLABELLED = frozenset(("unsup", "unsupervised", "unlabeled", "unlabelled"))
 """Folders and files of texts that nobody has labelled."""
 _ASIDE = re.compile(
-    r"(readme|licen[cs]e|urls?|labels)([ _.-].*)?"
-    r"|(change(log|s)|citation|copying|notice|classes|class_names|label|label_names|categories)"
-    r"|(vocab|vocabulary|metadata|dataset_infos?|dataset_dict|state|config|sample_submission)"
-    r"|_success"
+    r"(readme|urls?|labels)([ _.-].*)?"
+    r"|licen[cs]e|copying|classes|class_names|label|label_names|categories|vocab|vocabulary|_success"
 )
 """Names of files that tell of a data set, and hold no texts of it."""
+_ASIDE_TABLES = re.compile(r"metadata|dataset_infos?|dataset_dict|state|config|sample_submission")
+"""The same of files that would be tables by their suffixes."""
 _HIDDEN = (".", "~$", "__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -74,9 +74,10 @@ class Folder:
         self.path, self.task = path, task
         entries = sorted(one for one in path.iterdir() if not one.name.startswith(_HIDDEN))
         self.folders = [one for one in entries if one.is_dir()]
-        named = {one: files.named(one) for one in entries if not one.is_dir()}
-        self.aside = [one for one, name in named.items() if _ASIDE.fullmatch(name.stem.lower())]
-        self.files = [one for one in named if one not in self.aside]
+        self.files = [one for one in entries if one.is_file() and not _is_aside(one)]
+        read = {*self.folders, *self.files}
+        self.aside = [one for one in entries if one not in read]
+        """What tells of the texts, or is no file at all."""
         for folder in self.folders:
             if files.named(folder).suffix == ".txt":
                 raise ConfigError(f"cannot read {visible(folder)}: it is a folder, not a file")
@@ -143,7 +144,7 @@ def look(path: Path, task: TaskSpec) -> Layout:
             "point --data to one of them, or move the other away"
         )
     if not found:
-        raise Unknown(path)
+        raise unknown(path)
     layout = found[0]
     read = {part.path for part in layout.parts}
     read |= {folder for path in read for folder in path.parents}
@@ -159,20 +160,17 @@ def look(path: Path, task: TaskSpec) -> Layout:
 class Unknown(ConfigError):
     """A folder in which no layout is recognised."""
 
-    def __init__(self, path: Path) -> None:
-        """What it holds is told."""
-        held = some(sorted(one.name for one in path.iterdir()))
-        super().__init__(
-            f"{visible(path)} is empty"
-            if held == "none"
-            else f"{visible(path)} needs at least two *.txt files, one for each class; or tables; "
-            f"or a folder for each class with at least {FEWEST} files, one for each text; but it "
-            f"holds {held}."
-        )
-        self.path = path
 
-    def __reduce__(self) -> tuple[type, tuple[Path]]:
-        return type(self), (self.path,)
+def unknown(path: Path) -> Unknown:
+    """What a folder would have to hold, and what it holds."""
+    held = some(sorted(one.name for one in path.iterdir()))
+    if held == "none":
+        return Unknown(f"{visible(path)} is empty.")
+    return Unknown(
+        f"{visible(path)} needs at least two *.txt files, one for each class; or tables; or a "
+        f"folder for each class with at least {FEWEST} files, one for each text; but it holds "
+        f"{held}."
+    )
 
 
 def left_out(names: Sequence[str]) -> str:
@@ -392,6 +390,14 @@ LAYOUTS: tuple[Callable[[Folder], Layout | None], ...] = (
     _split_folders,
     _lone_folder,
 )
+
+
+def _is_aside(file: Path) -> bool:
+    name = files.named(file)
+    found = _ASIDE.fullmatch(name.stem.lower())
+    return bool(
+        found or (name.suffix in files.TABLES and _ASIDE_TABLES.fullmatch(name.stem.lower()))
+    )
 
 
 def _is_split(name: str) -> bool:

@@ -21,23 +21,21 @@ def notes(rows: Rows, classes: Sequence[str], labels: Sequence[np.ndarray]) -> I
     """A line for each thing. `labels`: the class ids of each split."""
     counts_C = np.bincount(np.concatenate(labels), minlength=len(classes))
     for group in alike(classes):
-        told = " and ".join(
-            f"{visible(name)!r} ({counts_C[classes.index(name)]:,})" for name in group
-        )
+        told = " and ".join(f"{name!r} ({counts_C[classes.index(name)]:,})" for name in group)
         how = "in capitals alone" if len({name.casefold() for name in group}) == 1 else "hardly"
         yield f"classes {told} differ {how}; if they are one, give them one name"
     if rows.words:
-        told = ", ".join(f"{visible(word)!r} {n:,}" for word, n in rows.words.most_common())
+        told = ", ".join(f"{word!r} {n:,}" for word, n in rows.words.most_common())
         yield f"labels taken for missing ones: {told}; a class of that name needs another"
     for name, column in rows.left_out.items():
-        yield f"{visible(name)} is left out, for it has no column {visible(column)!r}"
+        yield f"{visible(name)} is left out, for it has no column {column!r}"
     absent = [name for name in rows.names if name not in classes]
     if absent:
         yield f"named, but without texts, and no classes here: {some(absent)}"
     yield from _few(classes, counts_C, labels)
     for name in rows.columns:
         if name.casefold() in SAYING_SPLITS:
-            yield f"column {visible(name)!r} is not read; --set task.split={name} takes its splits"
+            yield f"column {name!r} is not read; --set task.split={name} takes its splits"
 
 
 def _few(

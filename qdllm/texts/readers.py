@@ -117,7 +117,7 @@ def _add_records(path: Path, wanted: Wanted, table: Table, rows: Rows, split: st
             text, value = _text(values[:many]), values[many]
             if isinstance(value, list | dict):
                 raise ValueError(labels.refusal(value))
-            key = type(value), value
+            key = (type(value), value) if value == value else None  # NaN is like no other
             if key not in known:
                 named = _name(value, table.names) if table.names else value
                 known[key] = labels.label(named)

@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 from qdllm.errors import ConfigError, nearest
 from qdllm.specs import TaskSpec
 from qdllm.texts import corpus, files, hub, locations, published
-from qdllm.texts.layouts import Layout, Part, Unknown, left_out, look
+from qdllm.texts.layouts import Layout, Part, Unknown, left_out, look, unknown
 from qdllm.texts.readers import Rows, read
 from qdllm.visible import visible
 
@@ -93,6 +93,8 @@ def _read_address(data: str, task: TaskSpec, progress: Progress) -> Source:
 
 def _read_path(path: Path, task: TaskSpec, own: str, names: tuple[str, ...] = ()) -> Source:
     """`own`: the name that the path gives a task that has none. `names`: of numbers as labels."""
+    if not (path.is_dir() or path.is_file()):
+        raise ConfigError(f"cannot read {visible(path)}: it is neither a file nor a folder")
     # A sample's name, which is what --task is unless given, says nothing of texts from elsewhere.
     named = task.data is not None and task.name not in corpus.CLASSES
     if path.is_dir() and named and task.name in published.TASKS:
@@ -109,7 +111,7 @@ def _read_path(path: Path, task: TaskSpec, own: str, names: tuple[str, ...] = ()
 def _look(path: Path, task: TaskSpec) -> Layout:
     try:
         if published.tasks_in(path):
-            raise Unknown(path)
+            raise unknown(path)
         return look(path, task)
     except Unknown as error:
         named = list(published.TASKS)

@@ -122,7 +122,7 @@ def _container(path: Path, wanted: Wanted, whole: Mapping[str, Any]) -> Table:
         return _objects(path, wanted, numbered(whole.values()), told, "record")
     found = [key for key, value in lists.items() if value and isinstance(value[0], dict | list)]
     if len(found) == 1:
-        told = f"a JSON array under {visible(found[0])!r}"
+        told = f"a JSON array under {found[0]!r}"
         return _objects(path, wanted, numbered(lists[found[0]]), told, "record")
     raise ConfigError(
         f"{visible(path)} holds one JSON object with the keys {some(list(whole))}; where its "

@@ -65,9 +65,12 @@ def _quotes(path: Path, wanted: Wanted, task: TaskSpec) -> bool:
             return True
     except Malformed:
         pass
-    plain = [values for _, _, values in _separated(path, task, mark, False)]
-    at = watch.place or 0
-    return len(set(map(len, plain))) > 1 or any(values[at].startswith('"') for values in plain)
+    at, widths = watch.place or 0, set()
+    for _, _, values in _separated(path, task, mark, False):
+        widths.add(len(values))
+        if len(widths) > 1 or any(value.startswith('"') for value in values[at : at + 1]):
+            return True
+    return False
 
 
 def _separator(path: Path, wanted: Wanted, sample: Sequence[str], own: str) -> str:

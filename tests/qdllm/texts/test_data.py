@@ -116,6 +116,13 @@ def test_missing_folders_and_files_are_named(tmp_path):
     assert f"{tmp_path} holds stega" in message
 
 
+def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    assert "it is neither a file nor a folder" in refusal(TaskSpec(data=str(tmp_path / "t.csv")))
+    dataset = load_classes(tmp_path)
+    assert dataset.layout.endswith("2 files; t.csv left out")
+
+
 def test_class_files_that_hold_no_texts_are_refused(tmp_path):
     write_classes(tmp_path, {"apples": ["a"], "pears": ["  ", ""]})
     assert f"{tmp_path / 'pears.txt'} holds no text" in refusal(TaskSpec(data=str(tmp_path)))
@@ -166,6 +173,29 @@ def test_copies_keep_the_first_and_contradictions_keep_none(tmp_path):
     assert {"twice  over", "caf\u00e9"} <= set(dataset.texts)
     assert "both" not in dataset.texts
     assert "; 2 copies and 3 contradictory texts and 1 empty text removed; " in dataset.describe()
+
+
+def test_every_row_is_kept_or_counted(tmp_path):
+    rows = [(f"text {n}", "ab"[n % 2]) for n in range(40)]
+    rows += [("text 1", "b"), (" text  3\u200b", "b"), ("text 2", "b"), ("", "a"), ("\u200b", "b")]
+    rows += [("lost", ""), ("lost", "None"), ("text 7", "null"), ("", "")]
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
+    dataset = load(TaskSpec(data=str(path)))
+    assert dataset.read == len(rows)
+    found = (dataset.copies, dataset.contradictions, dataset.empty, dataset.unlabelled)
+    assert found == (2, 2, 3, 3)
+    assert len(dataset.texts) + sum(found) == dataset.read
+    assert (
+        "(49 rows); 2 copies and 2 contradictory texts and 3 empty texts and 3 texts without a "
+        "label removed; " in dataset.describe()
+    )
+
+
+def test_a_source_without_labels_is_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f"text {n},\n" for n in range(40)))
+    assert "there is no text with a label; name the columns" in refusal(TaskSpec(data=str(path)))
 
 
 # Splits

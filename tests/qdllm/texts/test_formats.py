@@ -171,6 +171,22 @@ def test_columns_by_number_need_no_header(tmp_path):
     )
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_column_of_splits_by_number(tmp_path, suffix):
+    rows = [[text, label, ("train", "test")[n % 4 == 0]] for n, (text, label) in enumerate(PAIRS)]
+    path = tmp_path / f"t{suffix}"
+    write(path, separated(",", rows, "") if suffix == ".csv" else json.dumps(rows))
+    dataset = loaded(path, text_column=1, label_column=2, split=3)
+    assert set(dataset.test.texts) == {text for text, _, split in rows if split == "test"}
+
+
+def test_arrays_of_arrays_hold_anything_and_are_refused(tmp_path):
+    path = write(tmp_path / "t.json", json.dumps([["b", "y"], ["c", "y"], ["a", ["x"]]]))
+    assert "line 1: the label is ['x'], but it must be a string" in refused(
+        path, text_column=1, label_column=2
+    )
+
+
 def test_a_first_label_that_comes_again_late_is_no_header(tmp_path):
     rows = [*PAIRS[:1], *[(f"text {n}", "other") for n in range(600)], *PAIRS[1:]]
     path = write(tmp_path / "t.csv", separated(",", rows, ""))
