@@ -103,6 +103,7 @@ RULES = {
     "less_than_equal": "at most {le}",
     "list_type": "a list",
     "model_type": "a group of settings",
+    "string_too_long": "a text of at most {max_length} characters",
     "string_type": "a text",
     "string_pattern_mismatch": "of the form {pattern}",
     "too_long": "no longer than {max_length}",

@@ -19,6 +19,7 @@ from qdllm import families, outside
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import cut, several, shown
 from qdllm.specs import MANY, Spec, TaskSpec, TrialSpec, flat
+from qdllm.texts.locations import usable
 
 FOLDER = Path(__file__).parent / "files"
 
@@ -71,7 +72,7 @@ class Champion(Spec):
 class Grid(Spec):
     """A sweep's definition. Its keys are settings: the fields of trials' specs by dotted path."""
 
-    name: str = Field(pattern=r"^[\w .-]+$", max_length=100)
+    name: str = Field(max_length=100)
     description: str = ""
     base: dict[str, Any] = Field(default_factory=dict)
     """What all trials share, by dotted key."""
@@ -91,6 +92,16 @@ class Grid(Spec):
     champion: Champion = Champion()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _names_results(cls, name: str) -> str:
+        if not usable(name):
+            raise ValueError(
+                f"{shown(name)} was given; it names what a sweep writes, so it may hold letters, "
+                "digits, spaces, dots, hyphens and underscores, and no others"
+            )
+        return name
 
     @field_validator("base")
     @classmethod

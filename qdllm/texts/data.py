@@ -19,9 +19,10 @@ from qdllm.messages import some
 from qdllm.specs import TaskSpec
 from qdllm.texts import labels
 from qdllm.texts.cuts import cut, own_splits
+from qdllm.texts.locations import usable
 from qdllm.texts.notes import notes
 from qdllm.texts.readers import Rows
-from qdllm.texts.sources import Source, read_source, usable
+from qdllm.texts.sources import Source, read_source
 from qdllm.texts.splits import SPLITS
 from qdllm.visible import visible
 
@@ -140,6 +141,11 @@ def load(task: TaskSpec, *, progress: Callable[[int, int], None] | None = None) 
             "digits, spaces, dots, hyphens and underscores; choose another with --task NAME"
         )
     rows = source.rows
+    if not isinstance(task.split, tuple) and not rows.forms:
+        raise ConfigError(
+            f"task.split={task.split} names a column, but {source.address} has none; give shares "
+            "such as [0.6, 0.2, 0.2]"
+        )
     kept = _without_repeats(rows)
     classes = _classes(source)
     label_of = {label: number for number, label in enumerate(classes)}

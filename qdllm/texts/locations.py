@@ -1,6 +1,7 @@
-"""What a task's data may be instead of a path."""
+"""What a task's data may be instead of a path, and what may name its results."""
 
 import re
+import unicodedata
 
 from qdllm import outside
 
@@ -24,3 +25,11 @@ def absolute(data: str) -> str:
     if data == PUBLISHED or is_address(data):
         return data
     return str(outside.path(data))
+
+
+def usable(name: str) -> bool:
+    """Whether a name can name results: letters of any script, digits, spaces and `._-`."""
+    return bool(name) and all(
+        letter.isalnum() or letter in " ._-" or unicodedata.category(letter).startswith("M")
+        for letter in name
+    )

@@ -137,14 +137,6 @@ def _name_of(path: Path) -> str:
 def _usable(stem: str) -> str:
     """A name for a task: what may not stand in one becomes `_`."""
     letters = unicodedata.normalize("NFC", stem)
-    kept = "".join(letter if usable(letter) else "\0" for letter in letters)
+    kept = "".join(letter if locations.usable(letter) else "\0" for letter in letters)
     name = re.sub(r" *\0+ *", "_", kept).strip("_ ") or "texts"
     return name.encode()[:LONGEST_NAME].decode(errors="ignore")
-
-
-def usable(name: str) -> bool:
-    """Whether a name can name results: letters of any script, digits, spaces and `._-`."""
-    return bool(name) and all(
-        letter.isalnum() or letter in " ._-" or unicodedata.category(letter).startswith("M")
-        for letter in name
-    )

@@ -53,7 +53,7 @@ SETTINGS = {
     "resources.gpus=1": "unknown key 'resources.gpus'; did you mean 'gpu'? There are: cpu, gpu",
     "search.trials=3": "search.space is missing",
     "search.trails=3": "unknown key 'search.trails'; did you mean 'trials'? There are: objectives",
-    "name=a/b": "name must be of the form",
+    "name=a/b": "name: 'a/b' was given; it names what a sweep writes, so it may hold letters",
 }
 
 

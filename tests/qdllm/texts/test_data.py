@@ -201,6 +201,12 @@ def test_a_source_without_labels_is_refused(tmp_path):
 # Splits
 
 
+def test_a_column_of_splits_needs_columns(tmp_path):
+    message = refusal(TaskSpec(data=str(write_classes(tmp_path)), split="fold"))
+    assert "task.split=fold names a column, but" in message
+    assert "names a column, but the built-in grammar has none" in refusal(TaskSpec(split="fold"))
+
+
 def test_every_class_is_cut_on_its_own(tmp_path):
     dataset = load_classes(tmp_path)
     counts = [
