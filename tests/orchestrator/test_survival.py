@@ -1,12 +1,15 @@
 """Sweeps that are killed, cut off and interrupted, and then run again: the real command.
 
-The moments are random; QDLLM_SEED repeats them.
+The moments are random; QDLLM_SEED repeats them. QDLLM_INTERRUPTS says how often a teacher is
+interrupted on a crowded machine.
 """
 
 import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -34,6 +37,10 @@ from mlflow import MlflowClient
 pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("QDLLM_SEED", random.randrange(10**6)))
+INTERRUPTS = int(os.environ.get("QDLLM_INTERRUPTS", 1))
+"""How often a sweep is interrupted on a crowded machine."""
+LOAD = 25
+"""Processes that keep it busy meanwhile."""
 SPACE = f"search: {{space: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}, trials: 6}}\n"
 
 
@@ -145,6 +152,28 @@ def test_after_all_that_it_ends_as_if_nothing_had_been(battered, undisturbed, mo
         assert battered.results(kind) == sweep.results(kind) != {}, kind
     assert set(battered.runs()) == set(sweep.runs())
     assert set(battered.runs().values()) == {("FINISHED", "")}
+
+
+@pytest.mark.parametrize("number", range(INTERRUPTS))
+def test_an_interrupt_of_a_teacher_on_a_crowded_machine_is_told(warm, moment, tmp_path, number):
+    """Ray's own threads may still be in its client when everything ends."""
+    sweep = warm.copy(tmp_path / "a home")
+    for kind in ("soft-labels", "adapters"):
+        shutil.rmtree(sweep.home / "store" / kind)
+    driver = sweep.start("--set", "teacher.epochs=500")
+    driver.wait_for(lambda: driver.children("ray::RayTrainWo"))
+    driver.wait_for(lambda: list((sweep.home / "store" / "checkpoints").rglob("checkpoint_*")))
+    idlers = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOAD)]
+    try:
+        pause(moment, 3)
+        driver.interrupt()
+        output = driver.ended(130)
+    finally:
+        for idler in idlers:
+            idler.kill()
+            idler.wait()
+    assert output.endswith("interrupted; run the same command again to go on from here\n")
+    assert {status for status, _ in sweep.runs().values()} == {"KILLED"}
 
 
 def pause(moment: random.Random, longest: float) -> None:

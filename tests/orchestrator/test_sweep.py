@@ -15,7 +15,7 @@ import mlflow
 import pandas as pd
 import pytest
 from checkout import ROOT
-from driven import ALONE, TEXTS, table
+from driven import ALONE, BASE, TEXTS, table
 from mlflow import MlflowClient
 
 from jobs.store import Store
@@ -214,6 +214,27 @@ def test_the_same_command_again_computes_nothing_and_ends_with_the_same_table(sw
     assert {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")} == store
     assert {run.info.run_id: run.info.end_time for run in runs(client)} == before
     assert len(client.search_model_versions("name = 'qdllm-ablation-notes'")) == versions
+
+
+def test_two_may_begin_at_the_same_moment_in_a_new_home(undisturbed, texts, tmp_path):
+    """With the same teacher and features, which are made once, and one database for both."""
+    both = []
+    for layers in (1, 2):
+        grid = tmp_path / f"of-{layers}.yaml"
+        grid.write_text(f"{BASE}axes: {{circuit.layers: [{layers}], fit.lr: [0.01, 0.02]}}\n")
+        both.append(driven.Sweep(grid, texts, tmp_path / "a new home"))
+    fewer = ("--set", "fit.epochs=3", "--set", "teacher.epochs=1", *ALONE)
+    drivers = [one.start(*fewer) for one in both]
+    for driver in drivers:
+        output = driver.ended(0)
+        assert len(table(output)) == 2 + 2
+    (one, other), store = both, both[0].store
+    assert one.created("soft-labels") == other.created("soft-labels")
+    for kind, count in {"features": 1, "soft-labels": 1, "adapters": 1, "students": 4}.items():
+        assert len(store.fingerprints(kind)) == count
+    assert set(one.runs().values()) == {("FINISHED", "")}
+    assert len({sweep for sweep, _ in one.runs()}) == 2
+    assert not list((tmp_path / "a new home" / "store").glob("locks/*"))
 
 
 def test_a_dry_run_shows_what_an_added_value_would_cost(swept, texts):
