@@ -161,8 +161,9 @@ def test_an_interrupt_of_a_teacher_on_a_crowded_machine_is_told(warm, moment, tm
     for kind in ("soft-labels", "adapters"):
         shutil.rmtree(sweep.home / "store" / kind)
     driver = sweep.start("--set", "teacher.epochs=500")
-    driver.wait_for(lambda: driver.children("ray::RayTrainWo"))
-    driver.wait_for(lambda: list((sweep.home / "store" / "checkpoints").rglob("checkpoint_*")))
+    driver.wait_for(
+        lambda: [one for one in sweep.store.files() if one.path.startswith("checkpoints/")]
+    )
     idlers = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOAD)]
     try:
         pause(moment, 3)
