@@ -204,7 +204,7 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
     six = search.created()
     assert len(six) == len(table(output)) - 2 == 6
     assert before.items() <= six.items()
-    output = search.run("--trials", "20", *ALONE)
+    output = search.here("--trials", "20", *ALONE)
     assert planned(output) == (6, 14)
     assert len(search.created()) == 12
     assert six.items() <= search.created().items()
@@ -215,14 +215,14 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
 def test_a_cluster_that_is_not_there_is_refused(warm, tmp_path):
     sweep = warm.copy(tmp_path / "a home")
     for address in ("nonsense", "ray://127.0.0.1:10001", f"127.0.0.1:{free_port()}"):
-        output = sweep.run(status=2, RAY_ADDRESS=address)
+        output = sweep.here(status=2, RAY_ADDRESS=address)
         assert f"error: no cluster can be used at {address} (" in output
 
 
 def test_added_values_run_alone_and_a_trial_that_diverges_runs_once(undisturbed, tmp_path):
     sweep = undisturbed[0].copy(tmp_path / "a home")
     before = sweep.created()
-    output = sweep.run("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", *ALONE, status=1)
+    output = sweep.here("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", *ALONE, status=1)
     assert planned(output) == (TRIALS, 4)
     assert re.search(r"\naxes\.fit\.lr: \[0\.001, .* → \[0\.001, .*1e\+38\]\n", output)
     after = sweep.created()
@@ -250,7 +250,7 @@ def test_a_trial_without_memory_is_tried_again_and_then_failed(undisturbed, tmp_
         status=1, RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100"
     )
     assert re.search(rf"trial {name} \(.*\): out of memory, 3 times; give trials more", output)
-    assert planned(sweep.run("--dry-run")) == (TRIALS - 1, 1)
+    assert planned(sweep.here("--dry-run")) == (TRIALS - 1, 1)
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, moment, tmp_path):
@@ -293,16 +293,16 @@ def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     assert planned(again) == (TRIALS, 0)
     assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
     assert table(again) == table(output)
-    assert planned(sweep.run(*settings, *ALONE)) == (len(finished), len(stopped))
+    assert planned(sweep.here(*settings, *ALONE)) == (len(finished), len(stopped))
     assert len(sweep.created()) == TRIALS
     assert set(sweep.runs().values()) == {("FINISHED", "")}
 
 
 def test_another_grid_of_the_same_name_says_what_is_other(undisturbed):
     sweep = undisturbed[0]
-    output = sweep.run("--set", "fit.epochs=7", "--set", "loss.alpha=0.5", "--dry-run")
+    output = sweep.here("--set", "fit.epochs=7", "--set", "loss.alpha=0.5", "--dry-run")
     (last,) = sweep.store.fingerprints("sweeps")
     lines = output.splitlines()
     assert lines[-3] == f"another sweep than {last}, the last of tiny-notes:"
     assert set(lines[-2:]) == {"base.fit.epochs: 400 → 7", "base.loss.alpha: not set → 0.5"}
-    assert "another sweep" not in sweep.run("--dry-run")
+    assert "another sweep" not in sweep.here("--dry-run")

@@ -42,12 +42,12 @@ MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec mlflow server --host 0.0.0.0 --por
 """
 
 
-def endpoint(hosts: Hosts) -> str:
+def s3_at(hosts: Hosts) -> str:
     """The S3 server's address."""
     return f"http://{hosts.address(ADDRESSES['cloud'])}:5055"
 
 
-def tracking(hosts: Hosts) -> str:
+def mlflow_at(hosts: Hosts) -> str:
     """The MLflow server's."""
     return f"http://{hosts.address(ADDRESSES['cloud'])}:5000"
 
@@ -76,12 +76,12 @@ def hosts() -> Iterator[Hosts]:
     made = Hosts(f"{Path(sys.executable).parent}:{os.environ['PATH']}", ROOT)
     try:
         for name, last in ADDRESSES.items():
-            made.up(name, last, {"AWS_ENDPOINT_URL": endpoint(made)} | KEYS)
+            made.up(name, last, {"AWS_ENDPOINT_URL": s3_at(made)} | KEYS)
         made.run("cloud", POSTGRES)
         made.start("cloud", "exec python -m moto.server -H 0.0.0.0 -p 5055 > /tmp/s3.log 2>&1")
         made.start("cloud", MLFLOW)
-        wait_for(lambda: answers(endpoint(made)) and answers(f"{tracking(made)}/health"))
-        ask("PUT", f"{endpoint(made)}/{BUCKET}")
+        wait_for(lambda: answers(s3_at(made)) and answers(f"{mlflow_at(made)}/health"))
+        ask("PUT", f"{s3_at(made)}/{BUCKET}")
         yield made
     finally:
         made.close()
@@ -91,7 +91,7 @@ def hosts() -> Iterator[Hosts]:
 def bucket(hosts: Hosts) -> Iterator[Store]:
     """The cluster's store, seen from this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", endpoint(hosts))
+        patch.setenv("AWS_ENDPOINT_URL", s3_at(hosts))
         for name, value in KEYS.items():
             patch.setenv(name, value)
         yield Store(STORE)
@@ -112,7 +112,7 @@ def cluster(hosts: Hosts) -> Iterator[str]:
     config["setup_commands"] = [
         f"ln -sfn {Path(sys.prefix)} ~/qdllm/.venv",
         store.replace("/srv/qdllm/store", STORE),
-        tracking.replace("URI=", f"URI={tracking(hosts)}"),
+        tracking.replace("URI=", f"URI={mlflow_at(hosts)}"),
         path,
         login,
     ]
@@ -175,7 +175,7 @@ def test_a_sweep_survives_its_cluster(
     assert table(output) == table(expected)
     assert len(there.results()) == TRIALS
     assert {file.path.partition("/")[0] for file in bucket.files()} == KINDS
-    client = mlflow.MlflowClient(tracking(hosts))
+    client = mlflow.MlflowClient(mlflow_at(hosts))
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=5000)
     names = [run.data.tags["qdllm.id"] for run in runs]
