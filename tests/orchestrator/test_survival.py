@@ -22,6 +22,7 @@ from driven import (
     ALONE,
     BASE,
     KINDS,
+    ONE_BY_ONE,
     RATES,
     REFERENCES,
     TRIALS,
@@ -57,9 +58,9 @@ def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
 
 @pytest.fixture(scope="module")
 def warm(undisturbed, tmp_path_factory) -> Sweep:
-    """The same before its first trial: with features, teacher, and an empty MLflow."""
+    """The same before its first trial: with features, teacher, references, and an empty MLflow."""
     sweep = undisturbed[0].copy(tmp_path_factory.mktemp("warm") / "a home")
-    for kind in ("students", *REFERENCES, "evaluations", "sweeps"):
+    for kind in ("students", "evaluations", "sweeps"):
         shutil.rmtree(sweep.home / "store" / kind)
     for place in ("artifacts", "reports", "logs"):
         shutil.rmtree(sweep.home / place)
@@ -72,7 +73,10 @@ def warm(undisturbed, tmp_path_factory) -> Sweep:
 @pytest.fixture(scope="module")
 def battered(warm, tmp_path_factory) -> Sweep:
     """The sweep that all the following happens to, one thing after the other."""
-    return warm.copy(tmp_path_factory.mktemp("battered") / "a home")
+    sweep = warm.copy(tmp_path_factory.mktemp("battered") / "a home")
+    for kind in REFERENCES:
+        shutil.rmtree(sweep.home / "store" / kind)
+    return sweep
 
 
 @pytest.fixture(autouse=True)
@@ -283,13 +287,13 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, m
 def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     sweep = warm.copy(tmp_path / "a home")
     settings = ("--set", "fit.epochs=30", "--set", f"fit.lr=[{RATES}]")
-    scheduled = (*settings, "--set", "scheduler=asha")
+    scheduled = (*settings, "--set", "scheduler=asha", *ONE_BY_ONE)
     output = sweep.run(*scheduled)
     finished, stopped = sweep.created(), sweep.created("stopped")
     assert len(finished) + len(stopped) == TRIALS
     told = re.findall(r"trial (\w+) \(.*\): stopped by asha after epoch \d+\n", output)
     assert set(told) == stopped.keys() > set()
-    again = sweep.run(*scheduled)
+    again = sweep.here(*scheduled)
     assert planned(again) == (TRIALS, 0)
     assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
     assert table(again) == table(output)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from checkout import ROOT
 from commands import here
-from driven import ALONE, BASE, TEXTS, table
+from driven import ALONE, BASE, ONE_BY_ONE, TEXTS, table
 from mlflow import MlflowClient
 
 from jobs.store import Store
@@ -35,7 +35,7 @@ def small(home: Path, texts: Path, *arguments: str) -> list[str]:
     """The arguments of a small sweep."""
     settings = [word for setting in SMALL for word in ("--set", setting)]
     named = ("--grid", "ablation", "--home", str(home), "--task", str(texts))
-    return [*named, *settings, *arguments]
+    return [*named, *settings, *ONE_BY_ONE, *arguments]
 
 
 @pytest.fixture(scope="module")

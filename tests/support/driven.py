@@ -23,6 +23,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from jobs.store import Store
+from orchestrator.cluster import place
 
 TEXTS = {
     "weather": ["rain fell on the coast", "a cold wind from the north", "sunny with some cloud"],
@@ -43,6 +44,8 @@ GRID = f"{BASE}axes: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}\n"
 TRIALS = 12
 ALONE = ("--address", "none")
 """All in one process, where Ray is not what is tested."""
+ONE_BY_ONE = ("--set", f"resources.cpu={place('local')[1]}")
+"""On Ray one trial at a time, where several are not what is tested: a worker takes seconds."""
 SOURCES = {"features", "soft-labels", "adapters"}
 REFERENCES = {"linear", "tanh"}
 KINDS = SOURCES | REFERENCES | {"students", "evaluations", "sweeps"}
