@@ -64,8 +64,10 @@ def swept(tmp_path_factory, undisturbed, texts) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def client(swept) -> MlflowClient:
+def client(swept, monkeypatch) -> MlflowClient:
     uri = f"sqlite:///{swept[0] / 'mlflow.db'}"
+    # MLflow sets it too, for good, and commands that other tests start would find it.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     return MlflowClient(uri)
 
