@@ -3,7 +3,6 @@
 Each needs a process of its own: what DeepSpeed and CUDA hold is given back only at its end.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from peft import TaskType, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
-from torch import distributed
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
@@ -23,8 +21,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from jobs.fine_tune import fine_tune
-from jobs.zero import CLIP
+from jobs.fine_tune import fine_tune, sharded_logits
+from jobs.zero import CLIP, device, join_group
 from qdllm import teacher
 from qdllm.encoder import tokenize
 from qdllm.specs import TaskSpec, TeacherSpec
@@ -61,6 +59,8 @@ class Run(NamedTuple):
     """The most that tensors held on the device after the warm-up; None on a CPU."""
     trained: int
     """Trainable parameters."""
+    inference: float | None = None
+    """Tokens/s of the teacher loaded again, over the train split; None where nothing asks it."""
 
 
 class Clock:
@@ -86,10 +86,10 @@ class Clock:
             torch.cuda.reset_peak_memory_stats()
         self._began = time.perf_counter()
 
-    def run(self, trained: int) -> Run:
+    def run(self, trained: int, inference: float | None = None) -> Run:
         """The result, after all steps."""
         assert len(self._step_seconds) == self._shape.windows, "some steps were not told"
-        return Run(self._step_seconds, self._peak_bytes, trained)
+        return Run(self._step_seconds, self._peak_bytes, trained, inference)
 
 
 def write(shape: Shape, folder: Path) -> None:
@@ -98,7 +98,8 @@ def write(shape: Shape, folder: Path) -> None:
     The texts are of one length, in two classes, and as many as an epoch of the shape's steps needs.
     """
     shape.config.pad_token_id = 0
-    model = AutoModel.from_config(shape.config, dtype=torch.bfloat16)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModel.from_config(shape.config, dtype=torch.bfloat16)
     model.save_pretrained(folder / "model")
     vocabulary = {word: number for number, word in enumerate((PAD, *WORDS))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
@@ -130,9 +131,7 @@ def read(
 def ours(shape: Shape, folder: Path, zero_stage: Literal[0, 2]) -> Run:
     """`jobs.fine_tune`: DeepSpeed, all in bfloat16."""
     spec, dataset = read(shape, folder, zero_stage)
-    os.environ["LOCAL_RANK"] = "0"
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    join_group()
     clock = Clock(shape)
 
     def tell(phase: str, done: int, total: int, note: str) -> None:
@@ -140,7 +139,13 @@ def ours(shape: Shape, folder: Path, zero_stage: Literal[0, 2]) -> Run:
             clock.tick(done)
 
     course = fine_tune(spec, dataset, tell)
-    return clock.run(sum(tensor.numel() for tensor in course.adapter.values()))
+    tokenizer, model = teacher.reload(spec, len(dataset.classes), course.adapter)
+    model.to(device())
+    sharded_logits(spec, model, tokenizer, dataset.test.texts)
+    began = time.perf_counter()
+    sharded_logits(spec, model, tokenizer, dataset.train.texts)
+    inference = len(dataset.train.texts) * shape.length / (time.perf_counter() - began)
+    return clock.run(sum(tensor.numel() for tensor in course.adapter.values()), inference)
 
 
 def trainer(shape: Shape, folder: Path) -> Run:

@@ -1,5 +1,6 @@
 """Fine-tuning and inference on all workers of a process group."""
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,8 @@ def fine_tune(
             )
         model.eval()
         validation_NC = sharded_logits(spec, model, tokenizer, dataset.validation.texts)
+        # Under ZeRO 3 the last forward pass has weights under way for a backward pass.
+        engine.empty_partition_cache()
         point["val.accuracy"] = accuracy(validation_NC, dataset.validation.labels_N)
         if point["val.accuracy"] > course.best:
             course.adapter, course.validation_NC = zero.gathered_adapter(model), validation_NC
@@ -76,6 +79,9 @@ def fine_tune(
         if checkpoints:
             _save(checkpoints, engine, model, course)
     engine.destroy()
+    zero.empty(model)
+    del engine, model
+    gc.collect()  # An engine refers to itself in circles, and with it Adam's state would stay.
     return course
 
 

@@ -4,7 +4,6 @@ The same code is Ray Train's train loop and, as `run`, a job in this process.
 The number of workers changes results only by round-off (and by dropout's masks, if there is any).
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import torch
 from torch import distributed
 
 from jobs import kinds
@@ -23,7 +21,7 @@ from jobs.kinds import Job
 from jobs.kinds.teachers import ADAPTERS, SHORT, SOFT_LABELS
 from jobs.store import Store
 from jobs.store.patient import PatientStore
-from jobs.zero import device
+from jobs.zero import device, join_group
 from qdllm import teacher
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import pinned, resolve
@@ -55,7 +53,7 @@ def run(
     checkpoint that the store may have. Raises ConfigError for a model that cannot be used,
     TeacherError if training diverges or the reloaded teacher differs from the live one.
     """
-    _join_group()
+    join_group()
     _teach(job, dataset, store, progress)
 
 
@@ -78,7 +76,7 @@ def train_loop(config: dict[str, Any]) -> ConfigError | TeacherError | None:
         return warned and not before
 
     job, store = kinds.read(config["job"]), PatientStore(config["store"])
-    _join_group()
+    join_group()
     try:
         _teach(job, ray.get(config["dataset"]), store, config["progress"], leaving)
     except (ConfigError, TeacherError) as error:
@@ -184,17 +182,6 @@ def _publish(
         summary=summary,
         seconds=seconds,
     )
-
-
-def _join_group() -> None:
-    """The process group that DeepSpeed needs: of this process alone, if it is in none.
-
-    It lasts as long as the process, since DeepSpeed holds on to the groups of its first engine.
-    """
-    if not distributed.is_initialized():
-        os.environ.setdefault("LOCAL_RANK", "0")
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
 
 
 def _sparse(progress: Progress | None, every: float = 0.5) -> Progress:

@@ -5,6 +5,7 @@ and any number of workers can go on from: of each trained parameter, by name, it
 two moments, in float32.
 """
 
+import atexit
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,24 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def join_group() -> None:
+    """The process group that DeepSpeed needs: of this process alone, if it is in none.
+
+    It lasts as long as the process, since DeepSpeed holds on to the groups of its first engine.
+    """
+    if not distributed.is_initialized():
+        os.environ.setdefault("LOCAL_RANK", "0")
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(
+            backend,
+            store=distributed.HashStore(),
+            rank=0,
+            world_size=1,
+            device_id=device() if backend == "nccl" else None,  # NCCL warns where it has to guess,
+        )
+        atexit.register(distributed.destroy_process_group)  # and of a group that is left behind.
 
 
 def shapes(model: teacher.Classifier) -> dict[str, tuple[int, ...]]:
@@ -66,7 +85,7 @@ def engine(
     # Without this, initialize() on CPU compiles a kernel for a minute and needs g++ and ninja.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if spec.gradient_checkpointing:
-        model.transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        model.transformer.activation_checkpointing_enable({"use_reentrant": False})
     zero: dict[str, Any] = {"stage": spec.zero_stage}
     if spec.offload:
         # What is worth moving: the frozen weights, which only stage 3 can move, else Adam's state.
@@ -116,6 +135,17 @@ def gathered_adapter(model: teacher.Classifier) -> dict[str, torch.Tensor]:
 
     with deepspeed.zero.GatheredParameters(list(teacher.trainable(model).values())):
         return {name: tensor.cpu().clone() for name, tensor in teacher.adapter_of(model).items()}
+
+
+def empty(model: teacher.Classifier) -> None:
+    """Give a trained model's memory back, so that the device has room for the one loaded next.
+
+    DeepSpeed's caches keep the modules that ZeRO 3 has trained, with their parameters, whose
+    weights are an attribute then, for as long as the process lives.
+    """
+    for parameter in model.parameters():
+        vars(parameter).clear()
+        parameter.data = parameter.new_empty(0)
 
 
 def _restore(

@@ -1,4 +1,5 @@
 import csv
+import gc
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from jobs.fine_tune import fine_tune
 from jobs.kinds import Job
 from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store, record
-from jobs.zero import CLIP
+from jobs.zero import CLIP, join_group
 from qdllm import teacher
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
@@ -152,7 +153,7 @@ def plain_losses(task, base) -> list[float]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_zero_stage_trains_like_plain_torch(task, base, stage, plain_losses):
-    job._join_group()
+    join_group()
     course = fine_tune(spec_of(base, zero_stage=stage), data.load(task), silent)
     losses = [point["train.loss"] for point in course.curve]
     np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
@@ -170,10 +171,55 @@ def test_every_zero_stage_trains_like_plain_torch(task, base, stage, plain_losse
     ],
 )
 def test_saving_memory_changes_no_number(task, base, stage, saving, plain_losses):
-    job._join_group()
+    join_group()
     course = fine_tune(spec_of(base, zero_stage=stage, **saving), data.load(task), silent)
     losses = [point["train.loss"] for point in course.curve]
     np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
+
+
+def test_zero_3_trains_a_model_too_large_to_stay_whole(task, base, plain_losses, monkeypatch):
+    """DeepSpeed gathers weights as they are needed, from 10⁹ parameters on, or so few as here."""
+    import deepspeed
+
+    join_group()
+    whole = deepspeed.initialize
+    limits = {"max_live_parameters": 5000, "max_reuse_distance": 0, "prefetch_bucket_size": 1}
+    limits |= {"param_persistence_threshold": 0}
+
+    def initialize(config, **rest):
+        config["zero_optimization"] |= {f"stage3_{name}": value for name, value in limits.items()}
+        return whole(config=config, **rest)
+
+    monkeypatch.setattr(deepspeed, "initialize", initialize)
+    dataset = data.load(task)
+    course = fine_tune(spec_of(base, zero_stage=3), dataset, silent)
+    losses = [point["train.loss"] for point in course.curve]
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-4)
+    tokenizer, model = teacher.reload(spec_of(base), 2, course.adapter)
+    logits_NC = teacher.logits(model, tokenizer, dataset.validation.texts, 16)
+    np.testing.assert_allclose(logits_NC, course.validation_NC, rtol=1e-4, atol=1e-4)
+
+
+def alive(sizes: set[int]) -> list[tuple[int, ...]]:
+    """Shapes of the tensors in memory that have so many elements."""
+    tensors = (it for it in gc.get_objects() if type(it) in (torch.Tensor, torch.nn.Parameter))
+    return sorted(tuple(it.shape) for it in tensors if not it.is_meta and it.numel() in sizes)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_weights_are_gone_before_the_model_is_loaded_again(task, base, stage):
+    """A GPU that holds the model once need not hold it twice."""
+    join_group()
+    spec, dataset = spec_of(base, epochs=1, zero_stage=stage), data.load(task)
+    _, model = teacher.build(spec, 2)
+    # Sizes that nothing else has: what is trained is smaller, and under ZeRO 3 flat and larger.
+    sizes = {it.numel() for it in model.parameters() if it.numel() > 100}
+    assert len(alive(sizes)) > 10
+    del model
+    gc.collect()
+    before = alive(sizes)
+    fine_tune(spec, dataset, silent)
+    assert alive(sizes) == before
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -210,6 +256,7 @@ def rank_of_two(
 ) -> None:
     """Teach all `specs`, begin with those `left`, and be refused a batch that two cannot share."""
     os.environ["LOCAL_RANK"] = str(rank)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # There may be one GPU, and gloo is for CPUs.
     torch.set_num_threads(1)
     where = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
@@ -247,7 +294,7 @@ def by_two(task, base, tmp_path_factory) -> Store:
     """
     folder = str(tmp_path_factory.mktemp("by two"))
     store = Store(f"{folder}/store")
-    job._join_group()
+    join_group()
     for stage in PASSED_ON:
         leave(task, begun_by_one(base, stage), store)
     specs = [spec_of(base, zero_stage=stage) for stage in STAGES]
@@ -312,7 +359,7 @@ def until_killed(made, dataset, store, epochs, step, leaving=lambda: False) -> N
     """Train until right after that checkpoint."""
     checkpoints = Killing(made, store)
     checkpoints.at = epochs, step
-    job._join_group()
+    join_group()
     with pytest.raises(Killed):
         fine_tune(made.spec, dataset, silent, checkpoints, leaving)
 
@@ -460,7 +507,7 @@ def test_no_code_in_a_checkpoint_is_run_and_training_begins_anew(
 
 def test_the_best_epoch_is_kept(task, base):
     """A learning rate that ruins the teacher after the first epoch must not ruin the result."""
-    job._join_group()
+    join_group()
     spec = spec_of(base, epochs=6, lr=0.2, warmup=0.9)
     dataset = data.load(task)
     course = fine_tune(spec, dataset, silent)
