@@ -51,7 +51,9 @@ def run(spec: qdllm.CircuitSpec, angles: Tensor, weights: Tensor) -> tuple[Tenso
     """Expectations, and the gradients of a fixed combination of them."""
     angles, weights = angles.clone().requires_grad_(), weights.clone().requires_grad_()
     results = qdllm.expectations(spec, angles, weights)
-    factors = torch.linspace(0.5, 1.5, results.shape[-1], dtype=results.dtype)
+    factors = torch.linspace(
+        0.5, 1.5, results.shape[-1], dtype=results.dtype, device=results.device
+    )
     (results * factors).sum().backward()
     return results.detach(), angles.grad, weights.grad
 
@@ -156,10 +158,14 @@ def test_torch_operations_give_what_the_kernels_give(monkeypatch, settings):
             assert distance(ours, theirs) < limit
 
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_gives_what_the_kernels_give():
-    spec = qdllm.CircuitSpec(layers=11)
+@needs_gpu
+@pytest.mark.parametrize("ansatz", ["published", "textbook"])
+def test_a_gpu_gives_what_the_kernels_give(ansatz):
+    spec = qdllm.CircuitSpec(ansatz=ansatz, layers=11)
     for dtype, limit in RELATIVE.items():
         case = inputs(spec, 5, 8, dtype)
         there = run(spec, *(t.cuda() for t in case))
@@ -333,6 +339,17 @@ def test_the_first_example_that_is_not_finite_is_named(monkeypatch, engine, valu
         weights[2, at] = value
         with pytest.raises(ConfigError, match=f"weight {name} of student 2 is {value}, but"):
             qdllm.expectations(SPEC, angles, weights)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_gpu_names_what_is_not_finite():
+    angles, weights = (tensor.cuda() for tensor in inputs(SPEC, 3, 12))
+    angles[1, 9, 2] = math.nan
+    with pytest.raises(ConfigError, match=r"student 1, example 9 are \[.*nan\], but every"):
+        qdllm.expectations(SPEC, angles.requires_grad_(), weights)
+    with pytest.raises(ConfigError, match="angles are on cpu and weights on cuda:0; move"):
+        qdllm.expectations(SPEC, angles.detach().cpu(), weights)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
