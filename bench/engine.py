@@ -4,6 +4,7 @@
 3. Do so for every encoding, ansatz and set of observables.
 4. Time populations of students, and what share of the core's arithmetic they use.
 5. Time training steps and the paper's epochs.  6. Count the engine's memory.
+7. Where there is a GPU, time whole populations on it, beside one core and all of them.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from rich.table import Table
 import qdllm
 from bench.measure import ROUNDS, Timing, alternate, flop, machine, peak_flops, pin
 from bench.peers import ENGINE, PEERS, Answer, Problem
-from bench.training import TASKS, epoch_seconds, population_call, step_split
+from bench.training import TASKS, epoch_seconds, population_call, rate_of_cores, step_split
 from qdllm import mindquantum
 from qdllm.circuits.circuit import angle_count, observable_count
 from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=[""], help="those whose names begin so")
     chosen = parser.parse_args()
     file = chosen.json
+    # Before this process, from which they inherit it, is held to one core.
+    rates = machine_rates() if torch.cuda.is_available() else {}
     pin()
     report: dict[str, Any] = {"machine": machine(), "peak_gflops": peak_flops() / 1e9}
     for name, value in report["machine"].items():
@@ -62,7 +65,7 @@ def main() -> None:
     report["training"] = training()
     report["memory_bytes"] = memory()
     if torch.cuda.is_available():
-        report["gpu_populations"] = gpu_populations()
+        report["gpu_populations"] = gpu_populations(rates)
     if file:
         file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
@@ -234,23 +237,43 @@ def memory() -> dict[str, dict[str, int]]:
     return results
 
 
-def gpu_populations() -> dict[str, float]:
-    """Milliseconds, wall time, of whole populations on the GPU."""
-    table = Table(title="GPU: students × 8, forward + gradient, ms")
-    for heading in ("", *(f"{layers} layers" for layers in LAYERS)):
+def machine_rates() -> dict[int, float]:
+    """Examples/s of the kernels by layers: all cores at once, a trial's five students on each."""
+    return {layers: rate_of_cores(qdllm.CircuitSpec(layers=layers), 5, BATCH) for layers in LAYERS}
+
+
+def gpu_populations(rates: dict[int, float]) -> dict[str, Any]:
+    """Whole populations on the GPU by wall time, beside the kernels on one core and on all."""
+    results: dict[str, Any] = {"all cores, examples/s by layers": rates}
+    table = Table(title="GPU by wall time: students × batch, forward + gradient")
+    for heading in ("", "median ms", "fastest", "slowest", "examples/s", "× core", "× all", "GiB"):
         table.add_column(heading, justify="right" if heading else "left")
-    results = {}
-    for students in (5, 64, 512, 4096):
-        row = []
-        for layers in LAYERS:
-            call = population_call(qdllm.CircuitSpec(layers=layers), students, BATCH, "cuda")
+    for layers, every in rates.items():
+        circuit = qdllm.CircuitSpec(layers=layers)
+        cases = {"one core, 5": (5, "cpu")} | {str(s): (s, "cuda") for s in (5, 64, 512, 4096)}
+        calls = {
+            label: population_call(circuit, students, BATCH, device)
+            for label, (students, device) in cases.items()
+        }
+        timings = alternate(calls, clock=time.perf_counter)
+        examples = {label: cases[label][0] * BATCH / timings[label].median for label in calls}
+        for label, call in calls.items():
+            torch.cuda.reset_peak_memory_stats()
             call()
-            began = time.perf_counter()
-            for _ in range(5):
-                call()
-            row.append((time.perf_counter() - began) / 5 * 1e3)
-            results[f"{students} × {BATCH}, {layers} layers"] = row[-1]
-        table.add_row(str(students), *(f"{value:.2f}" for value in row))
+            peak, rate = torch.cuda.max_memory_allocated(), examples[label]
+            title = f"{label} × {BATCH}, {layers} layers"
+            results[title] = timings[label]._asdict() | {
+                "examples_per_second": rate,
+                "peak_bytes": peak,
+            }
+            table.add_row(
+                title,
+                *shown(timings[label]),
+                f"{rate:,.0f}",
+                f"{rate / examples['one core, 5']:.2f}",
+                f"{rate / every:.2f}",
+                f"{peak / 2**30:.2f}",
+            )
     console.print(table)
     return results
 

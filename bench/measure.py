@@ -30,22 +30,35 @@ class Timing(NamedTuple):
     slowest: float
 
 
-def pin() -> None:
-    """One core, one thread, for everything in this process."""
+def cores() -> list[int]:
+    """The processors that this process may use, as the system counts them."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def pin(core: int | None = None) -> None:
+    """One core, the last if none is named, and one thread, for everything in this process."""
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, {cores()[-1] if core is None else core})
 
 
-def alternate(calls: Mapping[str, Callable[[], Any]], count: int = ROUNDS) -> dict[str, Timing]:
+def alternate(
+    calls: Mapping[str, Callable[[], Any]],
+    count: int = ROUNDS,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, Timing]:
     """Time every call in every round, so that whatever slows the machine slows all of them.
 
     Process CPU time: on one pinned core it is the wall time of an otherwise idle machine.
     """
     repeats = {}
     for name, call in calls.items():
-        repeats[name] = max(1, round(ROUND_SECONDS / _seconds(call, 3)))
-    rounds = [{name: _seconds(calls[name], repeats[name]) for name in calls} for _ in range(count)]
+        repeats[name] = max(1, round(ROUND_SECONDS / _seconds(call, 3, clock)))
+    rounds = [
+        {name: _seconds(calls[name], repeats[name], clock) for name in calls} for _ in range(count)
+    ]
     samples = {name: [seconds[name] for seconds in rounds] for name in calls}
     return {
         name: Timing(statistics.median(values), min(values), max(values))
@@ -53,12 +66,12 @@ def alternate(calls: Mapping[str, Callable[[], Any]], count: int = ROUNDS) -> di
     }
 
 
-def _seconds(call: Callable[[], Any], repeats: int) -> float:
+def _seconds(call: Callable[[], Any], repeats: int, clock: Callable[[], float]) -> float:
     call()  # Caches hold what the contender before it left there.
-    began = time.process_time()
+    began = clock()
     for _ in range(repeats):
         call()
-    return (time.process_time() - began) / repeats
+    return (clock() - began) / repeats
 
 
 @njit(fastmath={"contract"})

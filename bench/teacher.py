@@ -2,8 +2,8 @@
 
 1. Write a model of one of the paper's shapes with random weights, and random texts.  2. Fine-tune
 it as `jobs.teacher` does, under ZeRO 0 and 2, and with plain peft and the Hugging Face Trainer,
-each in a process of its own.  3. Print tokens/s, the share of the card's arithmetic peak, and the
-peak memory of the steps after the warm-up.
+each in a process of its own.  3. Print tokens/s, the share of the card's arithmetic peak, the
+peak memory of the steps after the warm-up, and the tokens/s of the teacher's pass over a split.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def main() -> None:
         TemporaryDirectory() as scratch,
         ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes,
     ):
-        write(shape, Path(scratch))
+        processes.submit(write, shape, Path(scratch)).result()
         runs = {
             label: processes.submit(contender, shape, Path(scratch)).result()
             for label, contender in CONTENDERS.items()
@@ -121,7 +121,7 @@ def flop_per_token(shape: Shape) -> int:
 
 def show(name: str, runs: dict[str, Run], peak: float | None) -> None:
     """What was measured, and a row for each contender."""
-    shape, console = SHAPES[name], Console(width=100)
+    shape, console = SHAPES[name], Console(width=120)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     flop = flop_per_token(shape)
     versions = (f"{package} {importlib.metadata.version(package)}" for package in PACKAGES)
@@ -143,6 +143,7 @@ def show(name: str, runs: dict[str, Run], peak: float | None) -> None:
         "of the peak",
         "peak GiB",
         "trained",
+        "inference",
     ):
         table.add_column(heading, justify="right" if heading else "left")
     for label, run in runs.items():
@@ -156,6 +157,7 @@ def show(name: str, runs: dict[str, Run], peak: float | None) -> None:
             f"{rate * flop / (peak * 1e12):.1%}" if peak else "–",
             "–" if run.peak_bytes is None else f"{run.peak_bytes / 2**30:.2f}",
             f"{run.trained:,}",
+            "–" if run.inference is None else f"{run.inference:,.0f}",
         )
     console.print(table)
 

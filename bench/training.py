@@ -1,12 +1,13 @@
 """What the engine makes of a whole training step, and of the paper's epochs."""
 
 import time
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import torch
 
 import qdllm
-from bench.measure import alternate
+from bench.measure import alternate, cores, pin
 from qdllm.circuits.circuit import angle_count, observable_count
 from qdllm.fit import Examples, Row, fit
 from qdllm.specs import FitSpec, LossSpec
@@ -91,3 +92,34 @@ def population_call(
             torch.cuda.synchronize()
 
     return call
+
+
+def rate_of_cores(circuit: qdllm.CircuitSpec, students: int, batch: int) -> float:
+    """Examples/s, forward and gradient, of a process on each core, all working at once."""
+    context = get_context("spawn")
+    everywhere, rates = cores(), context.SimpleQueue()
+    start = context.Barrier(len(everywhere))
+    workers = [
+        context.Process(target=_work, args=(circuit, students, batch, core, start, rates))
+        for core in everywhere
+    ]
+    for worker in workers:
+        worker.start()
+    total = sum(rates.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return total
+
+
+def _work(
+    circuit: qdllm.CircuitSpec, students: int, batch: int, core: int, start: Any, rates: Any
+) -> None:
+    pin(core)
+    call = population_call(circuit, students, batch)
+    call()
+    start.wait()
+    began, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < 1:
+        call()
+        done += 1
+    rates.put(done * students * batch / elapsed)

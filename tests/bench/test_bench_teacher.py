@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.families import on_meta
 from bench.fine_tuners import BATCH, Clock, read, write
-from bench.teacher import CONTENDERS, SHAPES, TINY, flop_per_token, peak_of
+from bench.teacher import CONTENDERS, SHAPES, TINY, TRAINER, flop_per_token, peak_of
 from qdllm import teacher
 from qdllm.encoder import pretrained, tokenize
 from qdllm.specs import TeacherSpec
@@ -34,14 +34,15 @@ def test_the_tiny_shape_runs_every_contender():
     assert done.returncode == 0, done.stderr
     rows = [re.split(r" *│ *", line)[1:-1] for line in done.stdout.splitlines() if "│" in line]
     assert [row[0] for row in rows] == list(CONTENDERS)
-    for _, rate, slowest, fastest, ratio, share, memory, _ in rows:
+    for label, rate, slowest, fastest, ratio, share, memory, _, inference in rows:
         low, middle, high = (float(cell.replace(",", "")) for cell in (slowest, rate, fastest))
         assert 0 < low <= middle <= high
         assert float(ratio) > 0
         assert share.endswith("%")
         assert memory == "–"
+        assert inference == "–" if label == TRAINER else float(inference.replace(",", "")) > 0
     # The two heads differ by a bias for each class.
-    trained = [int(row[-1].replace(",", "")) for row in rows]
+    trained = [int(row[-2].replace(",", "")) for row in rows]
     assert trained[0] == trained[1] == trained[2] + 2
 
 
