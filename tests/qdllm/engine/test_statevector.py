@@ -9,6 +9,7 @@ import torch
 from dense import dense
 from hypothesis import given, settings
 from torch import Tensor
+from torch.fx.experimental import _config as meta
 
 import qdllm
 from qdllm.circuits.circuit import angle_count, observable_count
@@ -16,6 +17,7 @@ from qdllm.circuits.gates import GATES, Angle, Gate, constant
 from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
 from qdllm.engine import cpu, tensors
 from qdllm.engine.fusion import compile_gates
+from qdllm.engine.statevector import program_of
 from qdllm.errors import ConfigError
 
 ENGINES = [pytest.param(cpu, id="cpu"), pytest.param(tensors, id="tensors")]
@@ -156,6 +158,23 @@ def test_torch_operations_give_what_the_kernels_give(monkeypatch, settings):
             operations = run(spec, *case)
         for ours, theirs in zip(kernels, operations, strict=True):
             assert distance(ours, theirs) < limit
+
+
+def test_torch_operations_make_no_tensor_on_another_device(monkeypatch):
+    """On the meta device, which has shapes alone: what would not mix on a GPU does not there."""
+    monkeypatch.setattr(meta, "meta_nonzero_assume_all_nonzero", True)
+    monkeypatch.setattr(tensors, "_first_bad", lambda values, weights: -1)
+
+    @properties
+    @given(SPECS)
+    def check(spec: qdllm.CircuitSpec) -> None:
+        angles, weights = (tensor.to("meta") for tensor in inputs(spec, 2, 3))
+        program = program_of(spec)
+        results, saved, _ = tensors.forward(program, angles, weights, True)
+        *found, _ = tensors.backward(program, saved, angles, weights, torch.ones_like(results))
+        assert {tensor.device.type for tensor in (results, *found)} == {"meta"}
+
+    check()
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
