@@ -26,10 +26,15 @@ SPEC = StudentSpec.parse(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Store, str]:
-    """A student of four qubits, trained on random features and soft labels of the sample texts."""
-    store = Store(str(tmp_path_factory.mktemp("store")))
-    dataset = data.load(SPEC.task)
-    job = kinds.named("students", SPEC, SPEC.task, dataset.digest)
+    """A student of four qubits in a store."""
+    return train(SPEC, tmp_path_factory.mktemp("store"))
+
+
+def train(spec: StudentSpec, folder: Path) -> tuple[Store, str]:
+    """Train on random features and soft labels of the sample texts."""
+    store = Store(str(folder))
+    dataset = data.load(spec.task)
+    job = kinds.named("students", spec, spec.task, dataset.digest)
     generator = np.random.default_rng(0)
     for kind, name, width in (("features", "features", 6), ("soft-labels", "soft_labels", 4)):
         tensors = {
@@ -67,6 +72,39 @@ def command(module: str, job: dict, folder: Path) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+CIRCUIT = """OPENQASM 3.0;
+include "stdgates.inc";
+input float[64] x_0;
+input float[64] x_1;
+input float[64] a;
+input float[64] b;
+qubit[3] q;
+h q;
+rz(2 * x_0) q[0];
+ry(x_1 + 0.5) q[1];
+crx(a) q[0], q[1];
+rxx(b / 2) q[1], q[2];
+rx(x_0) q[1];
+u(a, x_1, 0.3) q[0];
+"""
+
+
+def test_a_circuit_of_ones_own_is_trained_and_evaluated_where_its_file_is_not(tmp_path):
+    file = tmp_path / "mine.qasm"
+    file.write_text(CIRCUIT)
+    circuit = {"file": str(file), "observables": ["ZII", "XYI", "IZZ", "IIY"]}
+    spec = StudentSpec.parse(SPEC.model_dump(mode="json") | {"circuit": circuit})
+    file.unlink()
+    store, key = train(spec, tmp_path / "store")
+    student = store.record("students", key)
+    assert student.summary["parameters"] == (6 + 1) * 2 + 2 + (4 + 1) * 4
+    assert StudentSpec.parse(student.spec) == spec
+    record = store.record("evaluations", evaluated("mindquantum", key, store))
+    assert record.summary["largest_difference"] < 1e-5
+    accuracy = record.summary["metrics"]["test.accuracy"]
+    assert accuracy == student.summary["metrics"]["test.accuracy"]
 
 
 def test_mindquantum_agrees_with_the_engine_on_a_stored_student(trained):
