@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from qdllm import outside
 from qdllm.errors import ConfigError, QdllmError
@@ -29,6 +29,13 @@ def silent(phase: str, done: int, total: int, note: str) -> None:
 
 class Parser(argparse.ArgumentParser):
     """A command line. Its mistakes are told like all others: in short, and without secrets."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, which takes `--home=--` for a list of nothing."""
+        for each in sys.argv[1:] if args is None else args:
+            if each.startswith("--") and each.endswith("=--"):
+                self.error(f"{each}: -- is no value")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """As argparse does."""

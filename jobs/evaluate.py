@@ -4,19 +4,19 @@ import sys
 import time
 
 import torch
-from pydantic import Field
 
 from jobs.command import Progress, main, silent
 from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.evaluations import EVALUATIONS
+from jobs.requests import EvaluationRequest
 from jobs.store import Store, parsed, unfit
 from jobs.trial import examples
 from qdllm import mindquantum
 from qdllm.engine.statevector import expectations as engine
 from qdllm.families.quantum import FAMILY, StudentSpec
 from qdllm.metrics import classification
-from qdllm.specs import EvaluationSpec, Spec
+from qdllm.specs import EvaluationSpec
 from qdllm.student import restore
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
@@ -24,14 +24,6 @@ from qdllm.texts.data import Dataset
 SIMULATORS = {"engine": engine, "mindquantum": mindquantum.expectations}
 CHUNK = 64
 """Examples between two reports of progress."""
-
-
-class EvaluationRequest(Spec):
-    """What `python -m jobs.evaluate` reads: the fingerprint of a student in the store."""
-
-    evaluation: EvaluationSpec = EvaluationSpec()
-    student: str = Field(pattern=r"^[0-9a-f]{16}$")
-    store: str
 
 
 def run(

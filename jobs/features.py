@@ -9,20 +9,13 @@ from jobs import kinds
 from jobs.command import Progress, main, silent
 from jobs.kinds import Job
 from jobs.kinds.features import FEATURES
+from jobs.requests import FeaturesRequest
 from jobs.store import Store
 from qdllm.encoder import Encoder
 from qdllm.models import pinned
-from qdllm.specs import EncoderSpec, Spec, TaskSpec
+from qdllm.specs import EncoderSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
-
-
-class FeaturesRequest(Spec):
-    """What `python -m jobs.features` reads."""
-
-    task: TaskSpec = TaskSpec()
-    encoder: EncoderSpec = EncoderSpec()
-    store: str
 
 
 def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progress = silent) -> None:

@@ -19,26 +19,19 @@ from jobs.command import Progress, main
 from jobs.fine_tune import accuracy, fine_tune, sharded_logits
 from jobs.kinds import Job
 from jobs.kinds.teachers import ADAPTERS, SHORT, SOFT_LABELS
+from jobs.requests import TeacherRequest
 from jobs.store import Store
 from jobs.store.patient import PatientStore
 from jobs.zero import device, join_group
 from qdllm import teacher
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import pinned, resolve
-from qdllm.specs import Spec, TaskSpec, TeacherSpec
+from qdllm.specs import TeacherSpec
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 """How far logits of the reloaded teacher may be from the live one's, absolute plus relative."""
-
-
-class TeacherRequest(Spec):
-    """What `python -m jobs.teacher` reads."""
-
-    task: TaskSpec = TaskSpec()
-    teacher: TeacherSpec = TeacherSpec()
-    store: str
 
 
 def run(

@@ -4,33 +4,25 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from jobs import kinds
 from jobs.command import Progress, main, silent
 from jobs.inputs import gather
 from jobs.kinds import Job
+from jobs.requests import TrialRequest
 from jobs.store import Record, Store
 from qdllm import families
 from qdllm.fit import Examples
 from qdllm.metrics import classification
-from qdllm.specs import Spec, TrialSpec
+from qdllm.specs import TrialSpec
 from qdllm.texts import data
 from qdllm.texts.data import SPLITS, Dataset
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after every epoch, counted from 1, with each curve's mean over the seeds."""
-
-
-class TrialRequest(Spec):
-    """What `python -m jobs.trial` reads; what the trial is made from must be in the store."""
-
-    trial: dict[str, Any] = Field(default_factory=dict)
-    store: str
 
 
 def examples(arrays: Mapping[str, np.ndarray], split: str) -> Examples:

@@ -10,6 +10,7 @@ from orchestrator import cluster, tracking
 from qdllm import outside
 from qdllm.addresses import bare
 from qdllm.errors import ConfigError
+from qdllm.messages import shown
 
 
 class Locations(NamedTuple):
@@ -55,6 +56,11 @@ def read(options: argparse.Namespace) -> Locations:
     home = outside.path(options.home)
     own = f"sqlite:///{home / 'mlflow.db'}"
     uri = options.tracking or os.environ.get("MLFLOW_TRACKING_URI") or own
+    if uri == own and "?" in own:
+        raise ConfigError(
+            f"--home {shown(str(home))}: the address of MLflow's database in it could not have the "
+            "'?'; choose another home, or say with --tracking where MLflow is"
+        )
     found = tracking.address(uri)
     file = Path(found.removeprefix("sqlite:///").partition("?")[0])
     if found.startswith("sqlite") and not file.parent.is_dir() and home not in file.parents:

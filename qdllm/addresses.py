@@ -21,12 +21,12 @@ _SHORT = 2
 def bare(address: str) -> str:
     """Scheme, host and path of an address, and less where it cannot be told what is which.
 
-    What is no address is given back, without what looks like a user and a password.
+    What has no scheme is given back, without what stands before an @.
     """
     scheme, sign, rest = address.partition("://")
     if not sign:
-        user, at, place = address.rpartition("@")
-        return f"…@{place}" if at and ":" in user else address
+        _, at, place = address.rpartition("@")
+        return f"…@{place}" if at else address
     place, query = _cut(rest)
     found = f"{scheme}://{place.rpartition('@')[2]}"
     return found if "@" not in query and _PLACE.fullmatch(found) else f"{scheme[-20:]}://…"

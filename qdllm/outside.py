@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from qdllm.addresses import bare
 from qdllm.errors import ConfigError
 from qdllm.messages import cut, shown
 
@@ -34,6 +35,8 @@ def path(given: str | os.PathLike[str]) -> Path:
             raise ValueError("a path has at least one character")
         if _WINDOWS.match(str(given)) and os.name != "nt":
             raise ValueError("it is a path of Windows, and this machine has no such")
+        if "://" in str(given):
+            raise ValueError("it is an address, and a file or folder on this machine is wanted")
         try:
             found = Path(given).expanduser().absolute()
         except RuntimeError:
@@ -50,8 +53,6 @@ def folder(given: str | os.PathLike[str]) -> Path:
     """
     found = path(given)
     with using(given):
-        if found.exists() and not found.is_dir():
-            raise ValueError("it is a file where a folder is wanted; move it away")
         found.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=found) as file:
             file.write(b"tried")
@@ -107,7 +108,9 @@ def using(given: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot use {shown(os.fspath(given))}: {reason}") from None
+        name = os.fspath(given)
+        told = shown(bare(name) if "://" in name else name)
+        raise ConfigError(f"cannot use {told}: {reason}") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 BatchSize = Annotated[int, Field(ge=1, le=2**16)]
 MaxLength = Annotated[int, Field(ge=4, le=2**17)]
 """Tokens of one text; the longest contexts that there are have about so many."""
+MOST_COLUMNS = 10_000
+"""Of a table of texts."""
 Layer = Annotated[int, Field(ge=-1000, le=1000)]
 Rate = Annotated[float, Field(gt=0, le=3e38)]
 """Of learning: what float32 holds. Which rates diverge shows only in training."""
@@ -55,7 +57,7 @@ def _split(value: Any) -> Any:
         numbers = [part for part in value if type(part) in (int, float) and part > 0]
         if len(numbers) == len(value) == 3 and abs(sum(numbers) - 1) <= 1e-9:
             return tuple(map(float, numbers))
-    elif (isinstance(value, str) and value.strip()) or (type(value) is int and value > 0):
+    elif (isinstance(value, str) and value.strip()) or _numbers_a_column(value):
         return value
     raise ValueError(
         f"{shown(value)} was given; it must be three positive numbers that sum to 1, such as "
@@ -64,9 +66,16 @@ def _split(value: Any) -> Any:
 
 
 def _column(value: Any) -> Any:
-    if (isinstance(value, str) and value.strip()) or (type(value) is int and value > 0):
+    if (isinstance(value, str) and value.strip()) or _numbers_a_column(value):
         return value
-    raise ValueError(f"{shown(value)} was given; it must be a column's name, or its number from 1")
+    raise ValueError(
+        f"{shown(value)} was given; it must be a column's name, or its number from 1 to "
+        f"{MOST_COLUMNS:,}"
+    )
+
+
+def _numbers_a_column(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MOST_COLUMNS
 
 
 def _columns(value: Any) -> Any:
@@ -166,7 +175,7 @@ def _unwritable(data: Any, key: str = "") -> tuple[str, Any]:
 
 def _writable(value: Any) -> bool:
     try:
-        to_json(value)
+        to_json(value, inf_nan_mode="constants")
     except ValueError:
         return False
     return True
@@ -283,9 +292,11 @@ class TeacherSpec(Spec):
     )
     # In float32, LoRA's state is too small to be worth cutting up. In bfloat16, stage 0 alone keeps
     # no float32 copy of what is trained, and trains worse.
-    zero_stage: Literal[0, 1, 2, 3] = Field(
+    zero_stage: int = Field(
         default_factory=lambda given: 0 if given.get("precision") == "float32" else 2,
         validate_default=True,
+        ge=0,
+        le=3,
     )
     micro_batch_size: BatchSize | None = None
     """Rows that a worker computes at once; None: its whole share of a batch."""

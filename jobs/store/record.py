@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qdllm import outside
 from qdllm.errors import StoreError
 from qdllm.specs import SCHEMA, canonical
 
@@ -74,7 +75,7 @@ def read(text: bytes, store: str, kind: str, fingerprint: str) -> Record:
     Raises DamagedError if it is not, VersionError if another version of this program wrote it.
     """
     try:
-        fields = json.loads(text)
+        fields = outside.parsed(text)
         if fields.pop("sha256") != _digest(fields):
             raise damaged(store, kind, fingerprint, "its record does not match its digest")
         schema = fields["schema_version"]

@@ -5,6 +5,7 @@ import re
 from qdllm.addresses import bare
 from qdllm.errors import ConfigError
 from qdllm.messages import cut
+from qdllm.visible import visible
 
 WORDS = ("auto", "local", "none")
 LARGEST_PORT = 65535
@@ -21,8 +22,8 @@ def address(given: str) -> str:
     numbered = re.fullmatch(r"\d{1,5}", port, re.ASCII) and 0 < int(port) <= LARGEST_PORT
     if given not in WORDS and not (numbered and _HOST.fullmatch(host)):
         raise ConfigError(
-            f"no cluster can be used at {cut(bare(given))} (it is no host:port): --address or "
-            "RAY_ADDRESS name the host:port of a cluster's head; auto, on one of its nodes; local, "
-            "for a Ray of the sweep's own; or none, for all in one process"
+            f"no cluster can be used at {cut(visible(bare(given)))} (it is no host:port): "
+            "--address or RAY_ADDRESS name the host:port of a cluster's head; auto, on one of its "
+            "nodes; local, for a Ray of the sweep's own; or none, for all in one process"
         )
     return given

@@ -113,6 +113,8 @@ def absolute(name: str) -> str:
     """The absolute path where a name is one that exists; a bare word stays a name."""
     if "/" not in name and not name.startswith("~") and not Path(name).suffix:
         return name
+    if locations.is_address(name):
+        return name  # refused, or asked for, by whoever would read it
     path = outside.path(name)
     return str(path) if path.exists() else name
 

@@ -17,7 +17,7 @@ FORMS = (
 )
 # As SQLAlchemy reads it: a password ends at the first @, whatever it holds.
 _DATABASE = re.compile(
-    r"(?:[^:/]*(?::[^@]*)?@)?(\[[\da-fA-F:.]+\]|[\w.%-]*)(?::(\d+))?/[^?\s]+(?:\?.*)?"
+    r"(?:[^:/]*(?::[^@]*)?@)?(\[[\da-fA-F:.]+\]|[\w.%-]*)(?::(\d+))?/[^?\s@]+(?:\?.*)?"
 )
 
 
@@ -56,6 +56,8 @@ def _server(uri: str) -> str:
         return "cannot be read (in a password, write / as %2F and so on)"
     if not host or re.search(r"[^\w.:%-]", host) or "+" in parts.scheme:
         return "names no host"
+    if "@" in parts.path:
+        return "cannot be read (in a password, write / as %2F and so on)"
     return "has port 0" if port == 0 else ""
 
 

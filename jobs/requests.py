@@ -1,0 +1,38 @@
+"""What each job's JSON file says, for `python -m jobs.NAME SPEC.json`. Torch-free."""
+
+from typing import Any
+
+from pydantic import Field
+
+from qdllm.specs import EncoderSpec, EvaluationSpec, Spec, TaskSpec, TeacherSpec
+
+
+class FeaturesRequest(Spec):
+    """Of `jobs.features`."""
+
+    task: TaskSpec = TaskSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    store: str
+
+
+class TeacherRequest(Spec):
+    """Of `jobs.teacher`."""
+
+    task: TaskSpec = TaskSpec()
+    teacher: TeacherSpec = TeacherSpec()
+    store: str
+
+
+class TrialRequest(Spec):
+    """Of `jobs.trial`; what the trial is made from must be in the store."""
+
+    trial: dict[str, Any] = Field(default_factory=dict)
+    store: str
+
+
+class EvaluationRequest(Spec):
+    """Of `jobs.evaluate`; `student`: the fingerprint of one in the store."""
+
+    evaluation: EvaluationSpec = EvaluationSpec()
+    student: str = Field(pattern=r"^[0-9a-f]{16}$")
+    store: str
