@@ -10,7 +10,7 @@ from jobs.command import Parser, status
 from orchestrator import grid, options
 from orchestrator.report.sweeps import publish_sweep
 from orchestrator.steps import (
-    GO_ON,
+    INTERRUPTED,
     Session,
     Sweep,
     check_places,
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 where a trial or the teacher failed; 2 for input that cannot be used; 130 if interrupted.
     """
     chosen = parser().parse_args(arguments)
-    return status(lambda: sweep(chosen), "error: ", f"interrupted; {GO_ON}")
+    return status(lambda: sweep(chosen), "error: ", INTERRUPTED)
 
 
 def sweep(chosen: argparse.Namespace) -> int:

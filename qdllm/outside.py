@@ -53,6 +53,8 @@ def folder(given: str | os.PathLike[str]) -> Path:
     """
     found = path(given)
     with using(given):
+        if found.exists() and not found.is_dir():
+            raise ValueError("it is a file where a folder is wanted; move it away")
         found.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=found) as file:
             file.write(b"tried")

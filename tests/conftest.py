@@ -13,6 +13,7 @@ from pathlib import Path
 
 import obstore.store
 import pytest
+from leftovers import end_with_this_process
 
 from jobs.store import Store
 
@@ -27,6 +28,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 LONGEST = ("test_ray_up.py", "test_survival.py")
 BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "not-to-be-told"}
+
+
+def pytest_configure() -> None:
+    """Whatever this process starts ends with it."""
+    end_with_this_process()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

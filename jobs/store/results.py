@@ -30,7 +30,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import obstore
 import obstore.store
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -58,6 +58,9 @@ RESULT = re.compile(r"(record\.json|[0-9a-f]{16}\.safetensors)(#\d+)?")
 """The names of a result's files: its record, its data, and both while they are written."""
 DEPTH = 2
 """Folders that lie in each other for a result: its kind, its fingerprint."""
+RACES = 20
+"""How often a folder is made again."""
+NO_FOLDER = re.compile("Unable to create dir .*No such file", re.DOTALL)
 UNFINISHED = re.compile(r"#\d+$")
 """How obstore's name for a file ends until it is whole. It hides such files, and deletes none."""
 
@@ -216,8 +219,19 @@ class Store:
     def _write(self, record: Record, data: bytes, mode: Literal["create", "overwrite"]) -> None:
         path = f"{record.kind}/{record.fingerprint}"
         with self._told(f"write {self.uri}/{path}"):
-            obstore.put(self._backend, _data_path(record), data)
-            obstore.put(self._backend, f"{path}/{RECORD}", write(record), mode=mode)
+            self._send(_data_path(record), data, "overwrite")
+            self._send(f"{path}/{RECORD}", write(record), mode)
+
+    def _send(self, path: str, data: bytes, mode: Literal["create", "overwrite"]) -> None:
+        """Write a file, and its folder again if another that clears up deletes it as empty."""
+        for left in range(RACES, -1, -1):
+            try:
+                obstore.put(self._backend, path, data, mode=mode)
+            except GenericError as error:
+                if not left or NO_FOLDER.search(str(error)) is None:
+                    raise
+            else:
+                return
 
     def clear(self, prefix: str) -> None:
         """Delete what lies under a path, such as a teacher's checkpoint.
@@ -249,7 +263,7 @@ class Store:
         mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
         try:
             with self._told(f"write {self.uri}/{path}"):
-                obstore.put(self._backend, path, text.encode(), mode=mode)
+                self._send(path, text.encode(), mode)
         except AlreadyExistsError:
             return False
         return True

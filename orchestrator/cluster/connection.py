@@ -4,14 +4,19 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
 
 from orchestrator.cluster import capacity
 from orchestrator.cluster.liveness import Endpoint, watched
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, JobError
 
 SILENCE = 2.0
 """Seconds after which a part of Ray on this machine counts as dead: it would not come back."""
+STARTS = 3
+"""How often Ray is started. It gives itself up after 30 seconds, which a crowded machine takes."""
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 """Ray's setting for how long it waits for a head that is gone."""
 
@@ -26,11 +31,13 @@ def connect(
     The local one has token authentication and is bound to loopback; a cluster's token comes from
     the environment, as Ray itself has it. Calls `lost`, from another thread, when Ray has died.
     Gives a function that tells a cluster's nodes and hours so far, and nothing of a local Ray.
-    Raises ConfigError if there is no such cluster.
+    Raises ConfigError if there is no such cluster, JobError where a local Ray does not start.
     """
     # Ray reads these when it is imported or started, and its workers inherit them.
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray would add 15 to what the driver has, and beside others a worker would starve.
+        "RAY_worker_niceness": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
@@ -79,9 +86,38 @@ def _start() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
     # Without it Ray listens on all interfaces.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     import ray
 
-    ray.init(address="local", num_cpus=_own_cpus(), include_dashboard=False, log_to_driver=False)
+    cpus = _own_cpus()
+    for _ in range(STARTS):
+        try:
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        except Exception as error:  # Ray has no class of its own for that
+            reason = str(error).strip().partition("\n")[0]
+            ray.shutdown()
+            _sweep_up()
+        else:
+            return
+    raise JobError(
+        f"Ray does not start on this machine; after {STARTS} tries it says: {reason} The load is "
+        f"{os.getloadavg()[0]:.0f}, with {cpus} CPU{'s' * (cpus > 1)}: run the same command again "
+        "when there is less to do, or with --address none, without Ray"
+    )
+
+
+def _sweep_up() -> None:
+    """End what a start that failed has left: it would run on, and slow the next one."""
+    import ray
+
+    package = str(Path(ray.__file__).parent)
+    left = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(word.startswith(package) for word in child.cmdline()):
+                child.kill()
+                left.append(child)
+    psutil.wait_procs(left, timeout=SILENCE)
 
 
 def _join(address: str) -> None:

@@ -3,12 +3,12 @@
 from orchestrator.steps import lock
 from orchestrator.steps.conclusion import conclude
 from orchestrator.steps.preparation import check_places, check_workers, open_tracker, prepare
-from orchestrator.steps.session import GO_ON, Session, Sweep
+from orchestrator.steps.session import INTERRUPTED, Session, Sweep
 from orchestrator.steps.sources import make_sources
 from orchestrator.steps.trials import train
 
 __all__ = [
-    "GO_ON",
+    "INTERRUPTED",
     "Session",
     "Sweep",
     "check_places",

@@ -18,6 +18,7 @@ from qdllm.texts.data import Dataset
 REPORTS, ARTIFACTS = "reports", "artifacts"
 """Folders of a home."""
 GO_ON = "run the same command again to go on from here"
+INTERRUPTED = f"interrupted; {GO_ON}"
 
 
 class Session:
@@ -33,13 +34,19 @@ class Session:
         self.executor: Executor = executor(locations.ray)
         log = locations.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S.log")
         self.terminal = Terminal(None if quiet else log, shared=self.executor.alone)
-        self._open, self._connected = ExitStack(), False
+        self._open, self._connected, self._interrupted = ExitStack(), False, False
 
     def __enter__(self) -> Self:
         self._open.enter_context(self.terminal)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Whatever the interrupt became on its way: Ray's calls in our finally clauses may fail too.
+        if kind and self._interrupted and self._connected and not self.executor.alone:
+            # Not by Ray's shutdown: a thread that is still in Ray's client then, such as Train's,
+            # ends the process with status 1 and without a word. What Ray has started here ends with
+            # the process.
+            self.terminal.leave(130, INTERRUPTED)
         self._open.close()
 
     def connect(self) -> None:
@@ -58,7 +65,8 @@ class Session:
 
         def interrupt(signum: int, frame: object) -> None:
             # A second one ends the process, whatever is being put away.
-            signal.signal(signal.SIGINT, lambda *_: self.terminal.leave(130))
+            signal.signal(signal.SIGINT, lambda *_: self.terminal.leave(130, INTERRUPTED))
+            self._interrupted = True
             raise KeyboardInterrupt
 
         self._open.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, interrupt))

@@ -60,10 +60,10 @@ def state(uri: str) -> State:
     Raises Refused for one of a newer MLflow, and for another program's.
     """
     found = _look(uri)
-    if not found.tables - {REVISION}:
+    if found.tables <= {REVISION} and not found.revision:
         return State.NEW
     if not found.tables >= TABLES:
-        some = ", ".join(sorted(found.tables - {REVISION})[:3])
+        some = ", ".join(sorted(found.tables)[:3])
         raise Refused(
             f"the database is another program's (it has the tables {some}): give MLflow one of its "
             "own with --tracking"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checkout import ROOT
+from commands import here
 
 from jobs import kinds, trial
 from jobs.kinds import Job
@@ -194,17 +195,14 @@ def test_the_command_trains_and_prints_the_fingerprint(held, tmp_path):
     ],
 )
 def test_the_command_refuses_bad_input_without_a_traceback(settings, message, tmp_path):
-    done = command(tmp_path, {"trial": settings, "store": str(tmp_path / "store")})
-    assert done.returncode == 2
-    assert done.stderr.startswith(message)
-    assert "Traceback" not in done.stderr
+    request = {"trial": settings, "store": str(tmp_path / "store")}
+    (tmp_path / "job.json").write_text(json.dumps(request), encoding="utf-8")
+    assert here("jobs.trial", [str(tmp_path / "job.json")], status=2).startswith(message)
 
 
 def test_the_command_tells_what_is_missing(tmp_path):
-    done = command(tmp_path, {"store": str(tmp_path / "store")})
-    assert done.returncode == 1
-    assert "there is no features/" in done.stderr
-    assert "Traceback" not in done.stderr
+    (tmp_path / "job.json").write_text(json.dumps({"store": str(tmp_path / "store")}))
+    assert "there is no features/" in here("jobs.trial", [str(tmp_path / "job.json")], status=1)
 
 
 FRESH = """

@@ -177,7 +177,7 @@ def test_places_are_tried_before_anything_is_trained(place, tmp_path, capfd):
     (home / place).write_text("")
     assert main(["--grid", "quickstart", "--home", str(home), "--address", "none"]) == 2
     printed = capfd.readouterr()
-    assert f"error: cannot use {str(home / place)!r}: File exists" in printed.err
+    assert f"error: cannot use {str(home / place)!r}: it is a file where a folder" in printed.err
     assert "Traceback" not in printed.err
     assert not (home / "mlflow.db").exists()
     assert not [path for path in (home / "store").rglob("*") if path.is_file()]

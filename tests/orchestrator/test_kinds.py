@@ -9,7 +9,7 @@ from pathlib import Path
 import driven
 import pytest
 from checkout import ROOT
-from driven import BASE, Sweep
+from driven import BASE, ONE_BY_ONE, Sweep
 
 from jobs.store import Store
 
@@ -89,7 +89,7 @@ def swept(package, tmp_path_factory) -> tuple[Sweep, str]:
     (folder / "one.yaml").write_text(GRID)
     home = once.copy(folder / "a home").home
     sweep = Sweep(folder / "one.yaml", once.texts, home)
-    return sweep, sweep.run(PYTHONPATH=str(package))
+    return sweep, sweep.run(*ONE_BY_ONE, PYTHONPATH=str(package))
 
 
 def command(package: Path, *arguments: str) -> str:

@@ -1,12 +1,15 @@
 """Sweeps that are killed, cut off and interrupted, and then run again: the real command.
 
-The moments are random; QDLLM_SEED repeats them.
+The moments are random; QDLLM_SEED repeats them. QDLLM_INTERRUPTS says how often a teacher is
+interrupted on a crowded machine.
 """
 
 import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -19,6 +22,7 @@ from driven import (
     ALONE,
     BASE,
     KINDS,
+    ONE_BY_ONE,
     RATES,
     REFERENCES,
     TRIALS,
@@ -34,6 +38,10 @@ from mlflow import MlflowClient
 pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("QDLLM_SEED", random.randrange(10**6)))
+INTERRUPTS = int(os.environ.get("QDLLM_INTERRUPTS", 1))
+"""How often a sweep is interrupted on a crowded machine."""
+LOAD = 25
+"""Processes that keep it busy meanwhile."""
 SPACE = f"search: {{space: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}, trials: 6}}\n"
 
 
@@ -50,9 +58,9 @@ def undisturbed(tmp_path_factory) -> tuple[Sweep, str]:
 
 @pytest.fixture(scope="module")
 def warm(undisturbed, tmp_path_factory) -> Sweep:
-    """The same before its first trial: with features, teacher, and an empty MLflow."""
+    """The same before its first trial: with features, teacher, references, and an empty MLflow."""
     sweep = undisturbed[0].copy(tmp_path_factory.mktemp("warm") / "a home")
-    for kind in ("students", *REFERENCES, "evaluations", "sweeps"):
+    for kind in ("students", "evaluations", "sweeps"):
         shutil.rmtree(sweep.home / "store" / kind)
     for place in ("artifacts", "reports", "logs"):
         shutil.rmtree(sweep.home / place)
@@ -65,7 +73,10 @@ def warm(undisturbed, tmp_path_factory) -> Sweep:
 @pytest.fixture(scope="module")
 def battered(warm, tmp_path_factory) -> Sweep:
     """The sweep that all the following happens to, one thing after the other."""
-    return warm.copy(tmp_path_factory.mktemp("battered") / "a home")
+    sweep = warm.copy(tmp_path_factory.mktemp("battered") / "a home")
+    for kind in REFERENCES:
+        shutil.rmtree(sweep.home / "store" / kind)
+    return sweep
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +158,29 @@ def test_after_all_that_it_ends_as_if_nothing_had_been(battered, undisturbed, mo
     assert set(battered.runs().values()) == {("FINISHED", "")}
 
 
+@pytest.mark.parametrize("number", range(INTERRUPTS))
+def test_an_interrupt_of_a_teacher_on_a_crowded_machine_is_told(warm, moment, tmp_path, number):
+    """Ray's own threads may still be in its client when everything ends."""
+    sweep = warm.copy(tmp_path / "a home")
+    for kind in ("soft-labels", "adapters"):
+        shutil.rmtree(sweep.home / "store" / kind)
+    driver = sweep.start("--set", "teacher.epochs=500")
+    driver.wait_for(
+        lambda: [one for one in sweep.store.files() if one.path.startswith("checkpoints/")]
+    )
+    idlers = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOAD)]
+    try:
+        pause(moment, 3)
+        driver.interrupt()
+        output = driver.ended(130)
+    finally:
+        for idler in idlers:
+            idler.kill()
+            idler.wait()
+    assert output.endswith("interrupted; run the same command again to go on from here\n")
+    assert {status for status, _ in sweep.runs().values()} == {"KILLED"}
+
+
 def pause(moment: random.Random, longest: float) -> None:
     time.sleep(moment.uniform(0, longest))
 
@@ -174,7 +208,7 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
     six = search.created()
     assert len(six) == len(table(output)) - 2 == 6
     assert before.items() <= six.items()
-    output = search.run("--trials", "20", *ALONE)
+    output = search.here("--trials", "20", *ALONE)
     assert planned(output) == (6, 14)
     assert len(search.created()) == 12
     assert six.items() <= search.created().items()
@@ -185,14 +219,14 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
 def test_a_cluster_that_is_not_there_is_refused(warm, tmp_path):
     sweep = warm.copy(tmp_path / "a home")
     for address in ("nonsense", "ray://127.0.0.1:10001", f"127.0.0.1:{free_port()}"):
-        output = sweep.run(status=2, RAY_ADDRESS=address)
+        output = sweep.here(status=2, RAY_ADDRESS=address)
         assert f"error: no cluster can be used at {address} (" in output
 
 
 def test_added_values_run_alone_and_a_trial_that_diverges_runs_once(undisturbed, tmp_path):
     sweep = undisturbed[0].copy(tmp_path / "a home")
     before = sweep.created()
-    output = sweep.run("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", *ALONE, status=1)
+    output = sweep.here("--set", f"fit.lr=[{RATES}, 0.1, 1.0e+38]", *ALONE, status=1)
     assert planned(output) == (TRIALS, 4)
     assert re.search(r"\naxes\.fit\.lr: \[0\.001, .* → \[0\.001, .*1e\+38\]\n", output)
     after = sweep.created()
@@ -220,7 +254,7 @@ def test_a_trial_without_memory_is_tried_again_and_then_failed(undisturbed, tmp_
         status=1, RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100"
     )
     assert re.search(rf"trial {name} \(.*\): out of memory, 3 times; give trials more", output)
-    assert planned(sweep.run("--dry-run")) == (TRIALS - 1, 1)
+    assert planned(sweep.here("--dry-run")) == (TRIALS - 1, 1)
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, moment, tmp_path):
@@ -253,26 +287,26 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(warm, undisturbed, s3, m
 def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     sweep = warm.copy(tmp_path / "a home")
     settings = ("--set", "fit.epochs=30", "--set", f"fit.lr=[{RATES}]")
-    scheduled = (*settings, "--set", "scheduler=asha")
+    scheduled = (*settings, "--set", "scheduler=asha", *ONE_BY_ONE)
     output = sweep.run(*scheduled)
     finished, stopped = sweep.created(), sweep.created("stopped")
     assert len(finished) + len(stopped) == TRIALS
     told = re.findall(r"trial (\w+) \(.*\): stopped by asha after epoch \d+\n", output)
     assert set(told) == stopped.keys() > set()
-    again = sweep.run(*scheduled)
+    again = sweep.here(*scheduled)
     assert planned(again) == (TRIALS, 0)
     assert (sweep.created(), sweep.created("stopped")) == (finished, stopped)
     assert table(again) == table(output)
-    assert planned(sweep.run(*settings, *ALONE)) == (len(finished), len(stopped))
+    assert planned(sweep.here(*settings, *ALONE)) == (len(finished), len(stopped))
     assert len(sweep.created()) == TRIALS
     assert set(sweep.runs().values()) == {("FINISHED", "")}
 
 
 def test_another_grid_of_the_same_name_says_what_is_other(undisturbed):
     sweep = undisturbed[0]
-    output = sweep.run("--set", "fit.epochs=7", "--set", "loss.alpha=0.5", "--dry-run")
+    output = sweep.here("--set", "fit.epochs=7", "--set", "loss.alpha=0.5", "--dry-run")
     (last,) = sweep.store.fingerprints("sweeps")
     lines = output.splitlines()
     assert lines[-3] == f"another sweep than {last}, the last of tiny-notes:"
     assert set(lines[-2:]) == {"base.fit.epochs: 400 → 7", "base.loss.alpha: not set → 0.5"}
-    assert "another sweep" not in sweep.run("--dry-run")
+    assert "another sweep" not in sweep.here("--dry-run")

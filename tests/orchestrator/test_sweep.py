@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import driven
@@ -15,7 +14,8 @@ import mlflow
 import pandas as pd
 import pytest
 from checkout import ROOT
-from driven import ALONE, TEXTS, table
+from commands import here
+from driven import ALONE, BASE, ONE_BY_ONE, TEXTS, table
 from mlflow import MlflowClient
 
 from jobs.store import Store
@@ -31,19 +31,11 @@ SMALL = [
 ]
 
 
-def sweep(
-    home: Path, *arguments: str, settings: Sequence[str] = SMALL
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "orchestrator.sweep", "--grid", "ablation"]
-    settings = [word for setting in settings for word in ("--set", setting)]
-    return subprocess.run(
-        [*command, "--home", str(home), *settings, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def small(home: Path, texts: Path, *arguments: str) -> list[str]:
+    """The arguments of a small sweep."""
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    named = ("--grid", "ablation", "--home", str(home), "--task", str(texts))
+    return [*named, *settings, *ONE_BY_ONE, *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +55,19 @@ def swept(tmp_path_factory, undisturbed, texts) -> tuple[Path, str]:
     home = tmp_path_factory.mktemp("a home")
     for kind in ("soft-labels", "adapters"):
         shutil.copytree(undisturbed.home / "store" / kind, home / "store" / kind)
-    done = sweep(home, "--task", str(texts))
+    command = [sys.executable, "-m", "orchestrator.sweep", *small(home, texts)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done.stdout
 
 
 @pytest.fixture
-def client(swept) -> MlflowClient:
+def client(swept, monkeypatch) -> MlflowClient:
     uri = f"sqlite:///{swept[0] / 'mlflow.db'}"
+    # MLflow sets it too, for good, and commands that other tests start would find it.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     return MlflowClient(uri)
 
@@ -207,28 +204,51 @@ def test_the_same_command_again_computes_nothing_and_ends_with_the_same_table(sw
     before = {run.info.run_id: run.info.end_time for run in runs(client)}
     versions = len(client.search_model_versions("name = 'qdllm-ablation-notes'"))
     store = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")}
-    again = sweep(home, "--task", str(texts))
-    assert again.returncode == 0, again.stderr
-    assert table(again.stdout) == table(output)
-    assert re.search(r"trials +│ +2 │ +0 │", again.stdout)
+    again = here("orchestrator.sweep", small(home, texts))
+    assert table(again) == table(output)
+    assert re.search(r"trials +│ +2 │ +0 │", again)
     assert {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*")} == store
     assert {run.info.run_id: run.info.end_time for run in runs(client)} == before
     assert len(client.search_model_versions("name = 'qdllm-ablation-notes'")) == versions
 
 
+def test_two_may_begin_at_the_same_moment_in_a_new_home(undisturbed, texts, tmp_path):
+    """With the same teacher and features, which are made once, and one database for both."""
+    both = []
+    for layers in (1, 2):
+        grid = tmp_path / f"of-{layers}.yaml"
+        grid.write_text(f"{BASE}axes: {{circuit.layers: [{layers}], fit.lr: [0.01, 0.02]}}\n")
+        both.append(driven.Sweep(grid, texts, tmp_path / "a new home"))
+    fewer = ("--set", "fit.epochs=3", "--set", "teacher.epochs=1", *ALONE)
+    drivers = [one.start(*fewer) for one in both]
+    for driver in drivers:
+        output = driver.ended(0)
+        assert len(table(output)) == 2 + 2
+    (one, other), store = both, both[0].store
+    assert one.created("soft-labels") == other.created("soft-labels")
+    for kind, count in {"features": 1, "soft-labels": 1, "adapters": 1, "students": 4}.items():
+        assert len(store.fingerprints(kind)) == count
+    assert set(one.runs().values()) == {("FINISHED", "")}
+    assert len({sweep for sweep, _ in one.runs()}) == 2
+    assert not list((tmp_path / "a new home" / "store").glob("locks/*"))
+
+
 def test_a_dry_run_shows_what_an_added_value_would_cost(swept, texts):
-    done = sweep(swept[0], "--task", str(texts), "--set", "circuit.layers=[1, 2, 3]", "--dry-run")
-    assert re.search(r"trials +│ +2 │ +1 │", done.stdout)
-    assert re.search(r"soft labels +│ +1 │ +0 │", done.stdout)
+    printed = here(
+        "orchestrator.sweep",
+        small(swept[0], texts, "--set", "circuit.layers=[1, 2, 3]", "--dry-run"),
+    )
+    assert re.search(r"trials +│ +2 │ +1 │", printed)
+    assert re.search(r"soft labels +│ +1 │ +0 │", printed)
 
 
 def test_a_teacher_below_the_floor_stops_the_sweep(swept, texts):
     """The one that is held: no floor was set when it was trained."""
-    done = sweep(swept[0], "--task", str(texts), "--set", "teacher_floor=1.0")
-    assert done.returncode == 1
-    assert "below the floor of 1.0000, so no student is trained" in done.stderr
-    assert re.search(r"epoch +train loss +validation accuracy +time", done.stdout)
-    assert "Traceback" not in done.stderr
+    printed = here(
+        "orchestrator.sweep", small(swept[0], texts, "--set", "teacher_floor=1.0"), status=1
+    )
+    assert "below the floor of 1.0000, so no student is trained" in printed
+    assert re.search(r"epoch +train loss +validation accuracy +time", printed)
 
 
 def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path):
@@ -242,9 +262,7 @@ def test_a_search_goes_on_from_all_that_lies_in_its_space(swept, texts, tmp_path
     )
     store = Store(str(swept[0] / "store"))
     before = store.fingerprints("students")
-    named = ("--grid", str(path), "--task", str(texts), *ALONE)
-    done = sweep(swept[0], *named, settings=())
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"trials of the search +│ +2 │ +2 │", done.stdout)
+    printed = driven.Sweep(path, texts, swept[0]).here(*ALONE)
+    assert re.search(r"trials of the search +│ +2 │ +2 │", printed)
     assert len(store.fingerprints("students") - before) == 2
-    assert "4 trials of grid near on notes" in done.stdout
+    assert "4 trials of grid near on notes" in printed

@@ -1,4 +1,4 @@
-"""The real command in processes of its own, and a look at what they leave."""
+"""The real command, in processes of its own or in this one, and a look at what it leaves."""
 
 import csv
 import os
@@ -18,10 +18,12 @@ import numpy as np
 import psutil
 import pytest
 from checkout import ROOT
+from commands import here
 from filelock import FileLock
 from mlflow import MlflowClient
 
 from jobs.store import Store
+from orchestrator.cluster import place
 
 TEXTS = {
     "weather": ["rain fell on the coast", "a cold wind from the north", "sunny with some cloud"],
@@ -42,6 +44,8 @@ GRID = f"{BASE}axes: {{circuit.layers: [1, 2], fit.lr: [{RATES}]}}\n"
 TRIALS = 12
 ALONE = ("--address", "none")
 """All in one process, where Ray is not what is tested."""
+ONE_BY_ONE = ("--set", f"resources.cpu={place('local')[1]}")
+"""On Ray one trial at a time, where several are not what is tested: a worker takes seconds."""
 SOURCES = {"features", "soft-labels", "adapters"}
 REFERENCES = {"linear", "tanh"}
 KINDS = SOURCES | REFERENCES | {"students", "evaluations", "sweeps"}
@@ -76,14 +80,17 @@ class Sweep:
         """Where its results are."""
         return Store(self.store_uri or str(self.home / "store"))
 
+    @property
+    def arguments(self) -> list[str]:
+        """What its command line begins with."""
+        named = ["--grid", str(self.grid), "--task", str(self.texts), "--home", str(self.home)]
+        return [*named, *(["--store", self.store_uri] if self.store_uri else [])]
+
     def start(self, *arguments: str, **environment: str) -> "Driver":
         """The command in a process group of its own, as a shell starts it."""
-        command = [sys.executable, "-m", "orchestrator.sweep", "--grid", str(self.grid)]
-        command += ["--task", str(self.texts), "--home", str(self.home)]
-        command += ["--store", self.store_uri] if self.store_uri else []
         return Driver(
             subprocess.Popen(
-                [*command, *arguments],
+                [sys.executable, "-m", "orchestrator.sweep", *self.arguments, *arguments],
                 cwd=ROOT,
                 env=os.environ | environment,
                 stdout=subprocess.PIPE,
@@ -97,6 +104,10 @@ class Sweep:
     def run(self, *arguments: str, status: int = 0, **environment: str) -> str:
         """Run it to its end. Returns what it printed."""
         return self.start(*arguments, **environment).ended(status)
+
+    def here(self, *arguments: str, status: int = 0, **environment: str) -> str:
+        """The same in this process, see `here`; one that trains has ALONE among its arguments."""
+        return here("orchestrator.sweep", [*self.arguments, *arguments], status, **environment)
 
     def copy(self, home: Path) -> "Sweep":
         """The same in a copy of its home."""
@@ -146,7 +157,7 @@ def undisturbed(factory: pytest.TempPathFactory) -> tuple[Sweep, str]:
         grid.write_text(GRID)
         sweep = Sweep(grid, texts(folder), folder / "home")
         if not printed.exists():
-            printed.write_text(sweep.run(*ALONE))
+            printed.write_text(sweep.here(*ALONE))
         return sweep.copy(factory.mktemp("undisturbed") / "a home"), printed.read_text()
 
 

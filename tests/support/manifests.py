@@ -12,7 +12,6 @@ import msgspec
 import yaml
 from botocore.validate import ParamValidator
 from checkout import ROOT
-from google.cloud import compute_v1
 from jsonschema import Draft7Validator, Draft202012Validator
 from lightkube.models import core_v1, meta_v1, networking_v1
 from ray import autoscaler
@@ -84,6 +83,8 @@ def _run_instances() -> Any:
 
 def check_compute(node_config: Mapping[str, Any]) -> None:
     """Raise where Compute Engine's Instance has no such field."""
+    from google.cloud import compute_v1  # seconds, which all of pytest-xdist's processes would take
+
     compute_v1.Instance.from_json(json.dumps(node_config))
 
 

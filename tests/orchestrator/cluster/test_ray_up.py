@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,18 +25,10 @@ from jobs.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
-ADDRESSES = {
-    "cloud": "10.77.0.5",
-    "laptop": "10.77.0.9",
-    "head": "10.77.0.1",
-    "one": "10.77.0.11",
-    "two": "10.77.0.12",
-    "three": "10.77.0.13",
-}
+ADDRESSES = {"cloud": 5, "laptop": 9, "head": 1, "one": 11, "two": 12, "three": 13}
+"""Where each is on the hosts' network."""
 WORKERS = ("one", "two", "three")
 STORE = f"s3://{BUCKET}/sweep"
-ENDPOINT = f"http://{ADDRESSES['cloud']}:5055"
-TRACKING = f"http://{ADDRESSES['cloud']}:5000"
 POSTGRES = """\
 bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1); mkdir /tmp/database; chown postgres /tmp/database
 runuser -u postgres -- $bin/initdb -D /tmp/database -A trust -E UTF8 --no-locale -N > /dev/null
@@ -49,6 +40,16 @@ MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec mlflow server --host 0.0.0.0 --por
   --backend-store-uri postgresql://postgres@127.0.0.1/postgres \
   --artifacts-destination /tmp/artifacts > /tmp/mlflow.log 2>&1
 """
+
+
+def s3_at(hosts: Hosts) -> str:
+    """The S3 server's address."""
+    return f"http://{hosts.address(ADDRESSES['cloud'])}:5055"
+
+
+def mlflow_at(hosts: Hosts) -> str:
+    """The MLflow server's."""
+    return f"http://{hosts.address(ADDRESSES['cloud'])}:5000"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 600) -> None:
@@ -72,28 +73,25 @@ def hosts() -> Iterator[Hosts]:
         pytest.skip(f"hosts of our own: {reason}")
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         pytest.skip("needs PostgreSQL; see `make tools`")
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    made = Hosts(folder, f"{Path(sys.executable).parent}:{os.environ['PATH']}", ROOT)
+    made = Hosts(f"{Path(sys.executable).parent}:{os.environ['PATH']}", ROOT)
     try:
-        for name, address in ADDRESSES.items():
-            made.up(name, address, {"AWS_ENDPOINT_URL": ENDPOINT} | KEYS)
+        for name, last in ADDRESSES.items():
+            made.up(name, last, {"AWS_ENDPOINT_URL": s3_at(made)} | KEYS)
         made.run("cloud", POSTGRES)
         made.start("cloud", "exec python -m moto.server -H 0.0.0.0 -p 5055 > /tmp/s3.log 2>&1")
         made.start("cloud", MLFLOW)
-        wait_for(lambda: answers(ENDPOINT) and answers(f"{TRACKING}/health"))
-        ask("PUT", f"{ENDPOINT}/{BUCKET}")
+        wait_for(lambda: answers(s3_at(made)) and answers(f"{mlflow_at(made)}/health"))
+        ask("PUT", f"{s3_at(made)}/{BUCKET}")
         yield made
     finally:
         made.close()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
 def bucket(hosts: Hosts) -> Iterator[Store]:
     """The cluster's store, seen from this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", ENDPOINT)
+        patch.setenv("AWS_ENDPOINT_URL", s3_at(hosts))
         for name, value in KEYS.items():
             patch.setenv(name, value)
         yield Store(STORE)
@@ -104,8 +102,8 @@ def cluster(hosts: Hosts) -> Iterator[str]:
     """deploy/local.yaml with the hosts' addresses, an environment that is there, and `ray up`."""
     config = yaml.safe_load((ROOT / "deploy" / "local.yaml").read_text(encoding="utf-8"))
     config["provider"] |= {
-        "head_ip": ADDRESSES["head"],
-        "worker_ips": [ADDRESSES[name] for name in WORKERS],
+        "head_ip": hosts.address(ADDRESSES["head"]),
+        "worker_ips": [hosts.address(ADDRESSES[name]) for name in WORKERS],
     }
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(hosts.key)}
     *install, store, tracking, path, login = config["setup_commands"]
@@ -114,7 +112,7 @@ def cluster(hosts: Hosts) -> Iterator[str]:
     config["setup_commands"] = [
         f"ln -sfn {Path(sys.prefix)} ~/qdllm/.venv",
         store.replace("/srv/qdllm/store", STORE),
-        tracking.replace("URI=", f"URI={TRACKING}"),
+        tracking.replace("URI=", f"URI={mlflow_at(hosts)}"),
         path,
         login,
     ]
@@ -177,7 +175,7 @@ def test_a_sweep_survives_its_cluster(
     assert table(output) == table(expected)
     assert len(there.results()) == TRIALS
     assert {file.path.partition("/")[0] for file in bucket.files()} == KINDS
-    client = mlflow.MlflowClient(TRACKING)
+    client = mlflow.MlflowClient(mlflow_at(hosts))
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=5000)
     names = [run.data.tags["qdllm.id"] for run in runs]

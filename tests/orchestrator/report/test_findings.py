@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from checkout import ROOT
+from commands import here
 from small_sweep import CLASSES, SmallSweep, sweep
 
 from jobs.kinds.teachers import SOFT_LABELS
@@ -231,20 +232,16 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path):
         sweeps.find(History(Store(str(tmp_path))), "deep")
 
 
-def report(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator.report", *arguments],
+def test_the_command_prints_the_tables_and_leaves_page_and_figures(tmp_path):
+    small = sweep(tmp_path)
+    (tmp_path / "prices.csv").unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.report", "small-prices", "--home", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_the_command_prints_the_tables_and_leaves_page_and_figures(tmp_path):
-    small = sweep(tmp_path)
-    (tmp_path / "prices.csv").unlink()
-    done = report("small-prices", "--home", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "7 trials of small-prices, by validation accuracy" in done.stdout
@@ -259,13 +256,12 @@ def test_the_command_prints_the_tables_and_leaves_page_and_figures(tmp_path):
 
 
 def test_an_unknown_sweep_ends_in_one_line(small, tmp_path):
-    done = report("none", "--home", str(tmp_path), "--store", small.store.uri)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown sweep 'none'")
-    assert f"small-prices ({small.plan.name})" in done.stderr
-    nowhere = report("none", "--home", str(tmp_path / "nowhere"))
-    assert nowhere.returncode == 2
-    assert "there is no store in" in nowhere.stderr
+    arguments = ["none", "--home", str(tmp_path), "--store", small.store.uri]
+    printed = here("orchestrator.report", arguments, status=2)
+    assert printed.startswith("error: unknown sweep 'none'")
+    assert f"small-prices ({small.plan.name})" in printed
+    nowhere = here("orchestrator.report", ["none", "--home", str(tmp_path / "nowhere")], status=2)
+    assert "there is no store in" in nowhere
     assert not (tmp_path / "nowhere").exists()
 
 

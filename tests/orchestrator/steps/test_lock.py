@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from multiprocessing.synchronize import Event
 
@@ -83,6 +84,21 @@ def test_a_result_that_another_makes_is_waited_for(store):
     assert len(told) == 2
     assert f"process {os.getpid()} on {socket.gethostname()}, last heard of" in told[0]
     assert store.get(HOLDER) is None
+
+
+def test_folders_come_and_go_under_many_sweeps(tmp_path):
+    """A disk's folder of locks is deleted when it is empty, while others write into it."""
+    store = Store(str(tmp_path))
+
+    def sweep(number: int) -> None:
+        for _ in range(200):
+            with lock.held(store, f"{number:016x}"):
+                pass
+
+    with ThreadPoolExecutor(6) as several:
+        for done in [several.submit(sweep, number) for number in range(6)]:
+            done.result()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_sweep_is_not_held(store):

@@ -65,12 +65,18 @@ def music(path: Path, *statements: str) -> Path:
     return path
 
 
+VERSIONED = (
+    "CREATE TABLE alembic_version (version_num TEXT)",
+    "INSERT INTO alembic_version VALUES ('v3.2.0.a')",
+)
+
+
 def music_with_migrations(path: Path) -> Path:
-    return music(
-        path,
-        "CREATE TABLE alembic_version (version_num TEXT)",
-        "INSERT INTO alembic_version VALUES ('v3.2.0.a')",
-    )
+    return music(path, *VERSIONED)
+
+
+def music_to_come(path: Path) -> Path:
+    return music(path, *VERSIONED, "DROP TABLE artists")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -83,6 +89,7 @@ def files(folder: Path) -> dict[str, bytes]:
         (newer, r"newer MLflow than \d+\.\d+\.\d+.*schema is ffffffffffff.*install that version"),
         (music, r"another program's \(it has the tables artists\).*one of its own with --tracking"),
         (music_with_migrations, "another program's"),
+        (music_to_come, "another program's"),
     ],
 )
 def test_what_is_not_ours_is_refused_and_left_as_it_is(tmp_path, make, message):

@@ -167,8 +167,11 @@ def test_the_champion_follows_without_logging_a_student_twice(registered, folder
 @pytest.fixture(scope="module")
 def loaded(registered) -> mlflow.pyfunc.PyFuncModel:
     """The champion as a notebook loads it."""
-    mlflow.set_tracking_uri(registered[0])
-    return mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    with pytest.MonkeyPatch.context() as patch:
+        # MLflow sets it too, for good, and commands that other tests start would find it.
+        patch.setenv("MLFLOW_TRACKING_URI", registered[0])
+        mlflow.set_tracking_uri(registered[0])
+        return mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
 
 
 SENT = ["bake the soup", None, "wind and rain"]

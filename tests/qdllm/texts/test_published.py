@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -96,6 +97,17 @@ def test_what_the_cache_holds_is_not_fetched_again(server):
     server.asked.clear()
     published.download(DIGESTS, url=server.url)
     assert not server.asked
+
+
+def test_several_may_fetch_into_one_new_cache_at_once(server):
+    for number in range(5):
+        files = {f"{number}/{path}": digest for path, digest in DIGESTS.items()}
+        server.bodies = {f"{number}/{path}": body for path, body in BODIES.items()}
+        with ThreadPoolExecutor(6) as several:
+            begun = [several.submit(published.download, files, url=server.url) for _ in range(6)]
+        (folder,) = {one.result() for one in begun}
+        assert {path: (folder / path).read_bytes() for path in files} == server.bodies
+    assert len(kept()) == 5 * len(BODIES)
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again_and_no_other(server):
