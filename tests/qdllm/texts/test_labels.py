@@ -37,7 +37,7 @@ RULES = [
     (None, ""),
     (float("nan"), ""),
     ("  ", ""),
-    *((word, "") for word in MISSING),
+    *((word, "") for word in sorted(MISSING)),
 ]
 
 
