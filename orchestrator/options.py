@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,10 +57,10 @@ def read(options: argparse.Namespace) -> Locations:
     home = outside.path(options.home)
     own = f"sqlite:///{home / 'mlflow.db'}"
     uri = options.tracking or os.environ.get("MLFLOW_TRACKING_URI") or own
-    if uri == own and "?" in own:
+    if uri == own and (odd := re.search(r"\?|%[\da-fA-F]{2}", own)):
         raise ConfigError(
             f"--home {shown(str(home))}: the address of MLflow's database in it could not have the "
-            "'?'; choose another home, or say with --tracking where MLflow is"
+            f"{odd[0]!r}; choose another home, or say with --tracking where MLflow is"
         )
     found = tracking.address(uri)
     file = Path(found.removeprefix("sqlite:///").partition("?")[0])

@@ -164,6 +164,17 @@ def test_an_empty_class_file_is_named(tmp_path, capfd):
     assert "b.txt" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("name", "odd"), [("a?b", "'?'"), ("a%20b", "'%20'")])
+def test_a_home_that_an_address_could_not_have_is_refused_before_anything(
+    name, odd, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main([*GRID, "--dry-run", "--home", str(tmp_path / name)]) == 2
+    assert f"could not have the {odd}; choose another home" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main([*GRID, "--dry-run", "--home", str(tmp_path / "a#b 100% [c] & ह")]) == 0
+
+
 def test_a_home_that_is_a_file_is_one_message(tmp_path, capfd):
     (tmp_path / "home").write_text("")
     assert main([*GRID, "--home", str(tmp_path / "home")]) == 2
