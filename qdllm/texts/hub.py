@@ -11,8 +11,8 @@ from qdllm.errors import ConfigError
 from qdllm.messages import some
 from qdllm.models import COMMIT, PATIENCE, commit
 from qdllm.texts import files
+from qdllm.texts.folders import UNLABELLED
 from qdllm.texts.formats.columnar import names_of
-from qdllm.texts.layouts import UNLABELLED
 from qdllm.texts.splits import splits_in
 from qdllm.visible import visible
 

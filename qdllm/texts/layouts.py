@@ -8,7 +8,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -16,22 +15,13 @@ from qdllm.errors import ConfigError
 from qdllm.messages import some
 from qdllm.specs import TaskSpec
 from qdllm.texts import files, labels
+from qdllm.texts.folders import UNLABELLED, Folder, is_split, names
 from qdllm.texts.formats.marked import marked
 from qdllm.texts.splits import SPLITS, splits_in
 from qdllm.visible import visible
 
 FEWEST = 5
 """Texts that a class needs at least."""
-UNLABELLED = frozenset(("unsup", "unsupervised", "unlabeled", "unlabelled"))
-"""Folders and files of texts that nobody has labelled."""
-_ASIDE = re.compile(
-    r"(readme|urls?|labels)([ _.-].*)?"
-    r"|licen[cs]e|copying|classes|class_names|label|label_names|categories|vocab|vocabulary|_success"
-)
-"""Names of files that tell of a data set, and hold no texts of it."""
-_ASIDE_TABLES = re.compile(r"metadata|dataset_infos?|dataset_dict|state|config|sample_submission")
-"""The same of files that would be tables by their suffixes."""
-_HIDDEN = (".", "~$", "__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -66,70 +56,6 @@ class Layout:
         return tuple(split for split in SPLITS if any(part.split == split for part in self.parts))
 
 
-class Folder:
-    """What a folder holds, as far as it can be seen."""
-
-    def __init__(self, path: Path, task: TaskSpec) -> None:
-        """Raises OSError for a folder that cannot be read, ConfigError for one named as a file."""
-        self.path, self.task = path, task
-        entries = sorted(one for one in path.iterdir() if not one.name.startswith(_HIDDEN))
-        self.folders = [one for one in entries if one.is_dir()]
-        self.files = [one for one in entries if one.is_file() and not _is_aside(one)]
-        read = {*self.folders, *self.files}
-        self.aside = [one for one in entries if one not in read]
-        """What tells of the texts, or is no file at all."""
-        for folder in self.folders:
-            if files.named(folder).suffix == ".txt":
-                raise ConfigError(f"cannot read {visible(folder)}: it is a folder, not a file")
-
-    def of(self, *suffixes: str) -> list[Path]:
-        """Its files with one of these suffixes."""
-        return [file for file in self.files if files.named(file).suffix in suffixes]
-
-    @cached_property
-    def tables(self) -> list[Path]:
-        """Its files that are tables by their names."""
-        return [file for file in self.of(*files.TABLES) if not _unlabelled(file)]
-
-    @cached_property
-    def lines(self) -> list[Path]:
-        """Its files of lines, or of single texts."""
-        return [file for file in self.of(*files.LINES) if not _unlabelled(file)]
-
-    @cached_property
-    def class_files(self) -> list[Path]:
-        """Its files whose names can be those of classes, if there are enough of them."""
-        found = [file for file in self.lines if files.named(file).suffix == ".txt"]
-        splits = [file for file in found if _is_split(files.named(file).stem)]
-        if len(splits) == len(found) or len(found) < 2:
-            return []
-        if all(marked(file, self.task) for file in found):
-            return []
-        if all(_tabbed(file, self.task) for file in found):
-            raise ConfigError(
-                f"{visible(self.path)} holds {_names(found)}: each line of each has a tab, so they "
-                "may be tables, or files for classes; point --data to one of them to read it as a "
-                "table, or take the tabs out"
-            )
-        if splits:
-            raise ConfigError(
-                f"{visible(self.path)} holds {_names(splits)}, named like a split, beside files "
-                f"named like classes ({_names(file for file in found if file not in splits)}); "
-                "rename or remove those that are no classes"
-            )
-        return found
-
-    @cached_property
-    def texts(self) -> list[Path]:
-        """Its files that may each hold one text: `pos/12_7.txt`, `comp.graphics/1015`."""
-        suffixes = {one: files.named(one).suffix for one in self.files}
-        return [
-            one
-            for one, suffix in suffixes.items()
-            if suffix in (*files.LINES, ".text", ".eml") or not suffix[1:].isalpha()
-        ]
-
-
 def look(path: Path, task: TaskSpec) -> Layout:
     """The one layout that a folder can have.
 
@@ -153,8 +79,7 @@ def look(path: Path, task: TaskSpec) -> Layout:
         for one in chain(folder.files, folder.aside, folder.folders)
         if one not in read
     ]
-    names = dict.fromkeys([*layout.left_out, *left])
-    return replace(layout, left_out=tuple(names))
+    return replace(layout, left_out=tuple(dict.fromkeys([*layout.left_out, *left])))
 
 
 class Unknown(ConfigError):
@@ -200,7 +125,7 @@ def _class_files(folder: Folder) -> Layout | None:
     ]
     if len({part.label for part in parts}) < len(parts):
         raise ConfigError(
-            f"{visible(folder.path)} holds two files for one class: {_names(folder.class_files)}; "
+            f"{visible(folder.path)} holds two files for one class: {names(folder.class_files)}; "
             "put their lines into one"
         )
     told = f"class files: one text on each line of {len(parts)} files"
@@ -222,7 +147,7 @@ def _by_split_and_class(folder: Folder) -> list[Part]:
     parts = []
     for file in folder.class_files:
         words = [word for word in re.split(r"[ _.-]+", files.named(file).stem) if word]
-        said = [word for word in words if _is_split(word)]
+        said = [word for word in words if is_split(word)]
         rest = "_".join(word for word in words if word not in said)
         if len(said) != 1 or not rest:
             return []
@@ -260,15 +185,15 @@ def _tables(folder: Folder) -> Layout | None:
         return None
     if "" in by_split and len(by_split) > 1:
         raise ConfigError(
-            f"{visible(folder.path)} holds {_names(by_split.pop(''))} beside "
-            f"{_names(chain(*by_split.values()))}, which are named like splits; name all of them "
+            f"{visible(folder.path)} holds {names(by_split.pop(''))} beside "
+            f"{names(chain(*by_split.values()))}, which are named like splits; name all of them "
             "so (train, validation, test), or point --data to the one that is meant"
         )
     for split, found in by_split.items():
         if not _shards(found):
             of = f" for {split}" if split else ""
             raise ConfigError(
-                f"{visible(folder.path)} holds several tables{of}: {_names(found)}. Point --data "
+                f"{visible(folder.path)} holds several tables{of}: {names(found)}. Point --data "
                 "to one of them; parts of one table are told by names that differ in numbers alone"
             )
     parts = [Part(file, split) for split in SPLITS for file in by_split.get(split, ())]
@@ -277,7 +202,7 @@ def _tables(folder: Folder) -> Layout | None:
         parts = [replace(part, split="") for part in parts]
     elif "train" not in by_split:
         raise ConfigError(
-            f"{visible(folder.path)} holds {_names(tables)}, but no table to train on; add one "
+            f"{visible(folder.path)} holds {names(tables)}, but no table to train on; add one "
             "with train in its name"
         )
     return Layout(_told_tables(parts), tuple(parts))
@@ -299,7 +224,7 @@ def _class_folders(folder: Folder) -> Layout | None:
     classes = _flat(folder)
     if len(classes) < 2:
         return None
-    if all(_is_split(files.named(file).stem) for found in classes.values() for file in found):
+    if all(is_split(files.named(file).stem) for found in classes.values() for file in found):
         parts = [
             Part(file, splits_in(files.named(file).stem)[0], label)
             for label, found in classes.items()
@@ -307,7 +232,7 @@ def _class_folders(folder: Folder) -> Layout | None:
         ]
         told = f"class folders: {len(classes)} classes, one text on each line of "
         return Layout(f"{told}{_of_splits(parts)}", tuple(parts))
-    if any(_is_split(label) for label in classes):
+    if any(is_split(label) for label in classes):
         return None
     if all(len(found) < FEWEST for found in classes.values()):
         return None
@@ -343,7 +268,7 @@ def _split_folders(folder: Folder) -> Layout | None:
     for split, found in by_split.items():
         if len(found) > 1:
             raise ConfigError(
-                f"{visible(folder.path)} holds several folders for {split}: {_names(found)}; point "
+                f"{visible(folder.path)} holds several folders for {split}: {names(found)}; point "
                 "--data to the one that is meant, or move the others away"
             )
     ordered = [split for split in SPLITS if split in by_split]
@@ -392,32 +317,6 @@ LAYOUTS: tuple[Callable[[Folder], Layout | None], ...] = (
 )
 
 
-def _is_aside(file: Path) -> bool:
-    name = files.named(file)
-    found = _ASIDE.fullmatch(name.stem.lower())
-    return bool(
-        found or (name.suffix in files.TABLES and _ASIDE_TABLES.fullmatch(name.stem.lower()))
-    )
-
-
-def _is_split(name: str) -> bool:
-    """Whether a name is a word for a split, with no more than numbers beside it."""
-    return bool(splits_in(name)) and len(re.findall(r"[^\W\d_]+", name)) == 1
-
-
-def _unlabelled(file: Path) -> bool:
-    words = re.findall(r"[^\W\d_]+", files.named(file).stem.lower())
-    return not UNLABELLED.isdisjoint(words)
-
-
-def _tabbed(file: Path, task: TaskSpec) -> bool:
-    """Whether each line of a file has as many tabs as the others, and at least one."""
-    lines = files.lines(file, task.encoding, "\n")
-    counts = (line.count("\t") for line in lines if not line.isspace())
-    first = next(counts, 0)
-    return first > 0 and all(count == first for count in counts)
-
-
 def _shards(found: Sequence[Path]) -> bool:
     """Whether files are parts of one table: their names differ in numbers alone."""
     return len({re.sub(r"\d+", "0", file.name) for file in found}) == 1
@@ -426,7 +325,3 @@ def _shards(found: Sequence[Path]) -> bool:
 def _of_splits(parts: Iterable[Part]) -> str:
     found = {part.split for part in parts}
     return " and ".join(split for split in SPLITS if split in found)
-
-
-def _names(paths: Iterable[Path]) -> str:
-    return some(path.name for path in paths)
