@@ -85,6 +85,7 @@ def _columns(
                 batch = next(parts, None)
                 if batch is None:
                     return
+                batch.validate(full=True)  # else what is damaged may end the process
                 values = [batch.column(name).to_pylist() for name in names]
             for record in zip(*values, strict=True):
                 number += 1

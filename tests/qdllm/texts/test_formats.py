@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import struct
 
 import pyarrow
 import pyarrow.parquet
@@ -416,6 +417,19 @@ def test_what_to_do_about_files_of_other_kinds(tmp_path, name, told):
 )
 def test_what_is_no_table_of_columns_is_told_in_our_words(tmp_path, name, content, told):
     assert told in refused(write(tmp_path / name, content))
+
+
+def test_arrow_that_points_beyond_itself_is_damaged(tmp_path):
+    path = tmp_path / "t.arrow"
+    columns = {"text": [text for text, _ in PAIRS], "label": [label for _, label in PAIRS]}
+    table = pyarrow.table(columns)
+    with pyarrow.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+    content = path.read_bytes()
+    offsets = struct.pack("<2i", 0, len(PAIRS[0][0]))
+    assert content.count(offsets) == 1
+    path.write_bytes(content.replace(offsets, struct.pack("<2i", 0, 2**31 - 1)))
+    assert "is not an Arrow file that can be read: it is damaged" in refused(path)
 
 
 def test_a_number_without_a_name_is_refused(tmp_path):

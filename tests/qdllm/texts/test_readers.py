@@ -126,13 +126,15 @@ def test_malformed_files_are_refused_with_the_place(tmp_path, name):
     assert expected in message
 
 
-@pytest.mark.parametrize("suffix", [*SUFFIXES, ".txt"])
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".json", ".ndjson", ".arrow", ".label", ".txt"])
 @settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(content=st.binary(max_size=200))
 def test_no_bytes_give_a_traceback(tmp_path, suffix, content):
-    good = {".parquet": b"PAR1", ".jsonl": b'{"text": "a", "label": 1}\n'}
+    record = b'{"text": "a", "label": 1}'
+    good = {".parquet": b"PAR1", ".arrow": b"ARROW1", ".json": b"[%b," % record}
+    good |= dict.fromkeys((".jsonl", ".ndjson"), record + b"\n") | {".label": b"ABC:d e\n"}
     (tmp_path / f"a{suffix}").write_bytes(good.get(suffix, b"text,label\n") + content)
     (tmp_path / "b.txt").write_text("b")
     path = tmp_path if suffix == ".txt" else tmp_path / f"a{suffix}"
