@@ -38,8 +38,8 @@ def join_group() -> None:
 
     It lasts as long as the process, since DeepSpeed holds on to the groups of its first engine.
     """
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it with every engine
     if not distributed.is_initialized():
-        os.environ.setdefault("LOCAL_RANK", "0")
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(
             backend,

@@ -1,6 +1,5 @@
 """A sweep without Ray: the same results, in one process that a debugger can hold."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import driven
 import pytest
 from checkout import ROOT
+from commands import here
 from driven import ALONE, BASE, SOURCES, Driver, Sweep
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,7 @@ def test_an_interrupt_and_the_same_command_again_lose_nothing(undisturbed, tmp_p
         "interrupted; run the same command again to go on from here\n"
     )
     before = sweep.created()
-    printed = sweep.run(*settings)
+    printed = sweep.here(*settings)
     assert driven.planned(printed)[0] >= len(before) > 0
     assert before.items() <= sweep.created().items()
     assert len(sweep.results()) == 2
@@ -93,7 +93,7 @@ def test_a_teacher_goes_on_from_its_checkpoint(undisturbed, tmp_path):
     driver = sweep.start(*settings)
     driver.wait_for(lambda: list(sweep.home.glob("store/checkpoints/*/record.json")))
     kill(driver)
-    output = sweep.run(*settings)
+    output = sweep.here(*settings)
     assert not sweep.store.files("checkpoints")
     assert sweep.results("soft-labels") == undisturbed.results("soft-labels")
     assert "epoch 1 of 3" not in output
@@ -105,13 +105,5 @@ def kill(driver: Driver) -> None:
 
 
 def test_the_doctor_has_nobody_to_examine(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.doctor", "--home", str(tmp_path), *ALONE],
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --address none is a sweep in one process")
+    printed = here("orchestrator.doctor", ["--home", str(tmp_path), *ALONE], status=2)
+    assert printed.startswith("error: --address none is a sweep in one process")

@@ -1,4 +1,7 @@
-"""A sweep on a cluster of four nodes, each of which is killed, the head last: the real command."""
+"""A sweep on a cluster of four nodes, each of which is killed, the head last: the real command.
+
+What is left of it a smaller cluster does.
+"""
 
 import re
 
@@ -18,18 +21,14 @@ SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 """How long whoever belongs to a cluster waits for a head that has gone."""
 
 
-def four(nodes: Nodes) -> None:
-    nodes.add("gpu", resource=TEACHER)
-    nodes.add("one", cpus=1)
-    nodes.add("two", cpus=1)
-
-
 def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
     expected, _ = undisturbed(tmp_path_factory)
     sweep = Sweep(expected.grid, expected.texts, tmp_path / "home")
     checkpoints = sweep.home / "store" / "checkpoints"
     with Nodes(SOON) as nodes:
-        four(nodes)
+        nodes.add("gpu", resource=TEACHER)
+        nodes.add("one", cpus=1)
+        nodes.add("two", cpus=1)
         driver = sweep.start(*FEWER, **nodes.environment, **SOON)
         driver.wait_for(lambda: list(checkpoints.glob("*/record.json")))
         nodes.kill("gpu")
@@ -47,7 +46,7 @@ def test_every_node_may_die_and_the_head_too(tmp_path, tmp_path_factory):
     done = sweep.created()
     assert 0 < len(done) < TRIALS
     with Nodes() as nodes:
-        four(nodes)
+        nodes.add("last", cpus=1)
         nodes.add("gone", cpus=1)
         nodes.kill("gone")  # which Ray does not know yet
         sweep.run(*FEWER, **nodes.environment)
