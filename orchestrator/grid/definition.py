@@ -183,7 +183,7 @@ def specs(grid: Grid) -> list[TrialSpec]:
             break
         origin = partial(_origin, grid, combination)
         try:
-            settings = product.settings(combination, absolute)
+            settings = product.settings(combination, absolute, origin)
             family = _family(settings, origin)
             of_family: type[TrialSpec] = family.spec
             own = {key: value for key, value in settings.items() if has(of_family, key)}

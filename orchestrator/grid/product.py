@@ -92,20 +92,26 @@ def misfits(
                 moved[key] = name
 
 
-def settings(combination: Iterable[Point], absolute: Callable[[str], str]) -> dict[str, Any]:
+def settings(
+    combination: Iterable[Point], absolute: Callable[[str], str], origin: Callable[[str], str]
+) -> dict[str, Any]:
     """All settings of a combination by dotted key; the last point that has one decides.
 
     Paths are made absolute with `absolute`: workers read them too, from folders of their own.
+    Raises ConfigError, after `origin` of the key, for one that can be none.
     """
     found: dict[str, Any] = {}
     for point in combination:
         found |= point.settings
-    data = found.get("task.data")
-    for key in ("teacher.model", "encoder.model", *(["task.name"] if data is None else [])):
+    paths = {"teacher.model": absolute, "encoder.model": absolute, "task.data": locations.absolute}
+    if found.get("task.data") is None:
+        paths["task.name"] = absolute
+    for key, read in paths.items():
         if isinstance(found.get(key), str):
-            found[key] = absolute(found[key])
-    if isinstance(data, str):
-        found["task.data"] = locations.absolute(data)
+            try:
+                found[key] = read(found[key])
+            except ConfigError as error:
+                raise ConfigError(origin(key) + str(error)) from None
     return found
 
 

@@ -6,6 +6,7 @@ are those of a grid's `circuit`: layers=4, observables=z+zz.
 """
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from qdllm.circuits.cones import cones, depth
 from qdllm.circuits.drawing import drawn
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
+from qdllm.messages import shown
 
 SHOWN = 9
 """Names that are listed at most."""
@@ -42,9 +44,10 @@ def read(name: str, settings: Sequence[str]) -> CircuitSpec:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError(f"{setting!r} has no '='; write KEY=VALUE, such as layers=4")
+            raise ConfigError(f"{shown(setting)} has no '='; write KEY=VALUE, such as layers=4")
         several = value.strip("[]").replace(" ", "").split(",")
-        given[key] = int(value) if value.isdigit() else several if "[" in value else value
+        number = re.fullmatch(r"-?\d{1,18}", value, re.ASCII)
+        given[key] = int(value) if number else several if "[" in value else value
     whole = name.endswith(openqasm.SUFFIX) and bool(openqasm.parse(openqasm.read(name)).angles)
     return CircuitSpec.parse({"file" if whole else "ansatz": name} | given)
 

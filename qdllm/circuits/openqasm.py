@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from qdllm import outside
 from qdllm.circuits.gates import GATES, Angle, Gate, constant, steps
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import shown, some
@@ -91,12 +92,7 @@ def read(path: str) -> str:
 
     Raises ConfigError, with file and line, for what cannot be used.
     """
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text") from None
+    text = outside.text(path)
     name = re.sub(r"[^\w.+-]+", "_", Path(path).name)
     return f"// {name}\n{written(parse(text, path))}"
 
@@ -205,6 +201,8 @@ class _Reader:
             self.fail(line, f"this is not OpenQASM 3{what}")
         except (RecursionError, ValueError):
             self.fail(1, "this nests too deeply, or writes a number too long, to be read")
+        except (AttributeError, LookupError, TypeError):  # the parser's own, over a file's end
+            self.fail(1, "this is not OpenQASM 3, or only a part of a file")
 
     def circuit(self, program: "ast.Program") -> Circuit:
         for statement in program.statements:
@@ -370,6 +368,8 @@ class _Reader:
         if not defined:
             if len(angles) > 1 and any(len(each.factors) > 1 for each in angles):
                 self.fail(node, f"{name} turns by one parameter in each of its angles, not by sums")
+            # A sum of parameters is written out too.
+            self.expanded += sum(len(each.factors) for each in angles if len(each.factors) > 1)
             self.applied.append((table, qubits, angles))
             return
         inner = dict(zip((each.name for each in defined.arguments), angles, strict=True))
@@ -410,7 +410,9 @@ class _Reader:
             raise
         except (ArithmeticError, ValueError, TypeError, RecursionError):
             self.fail(node, "this expression has no finite value, or nests too deeply")
-        if not all(map(math.isfinite, (found.alone, *found.factors.values()))):
+        # The root of a negative number is none that a gate can turn by.
+        numbers = (found.alone, *found.factors.values())
+        if any(isinstance(one, complex) or not math.isfinite(one) for one in numbers):
             self.fail(node, "this expression has no finite value")
         return found._replace(factors={name: by for name, by in found.factors.items() if by})
 

@@ -22,6 +22,8 @@ from qdllm.specs import HASHED, Spec
 FILE = "file"
 """What stands in place of an ansatz and an encoding that a file has itself."""
 
+GATES = 200_000
+"""Gates at most: more than any ansatz by name has on 20 qubits and 1,000 layers."""
 STRINGS = 1000
 """Observables at most."""
 
@@ -104,6 +106,19 @@ class CircuitSpec(Spec):
                 f"leave it out, or set it to {own}, but {shown(value)} was given"
             )
         return own
+
+    @field_validator("layers")
+    @classmethod
+    def _of_a_size(cls, layers: int, info: ValidationInfo) -> int:
+        ansatz = info.data.get("ansatz", "")
+        if openqasm.is_text(ansatz):
+            gates = layers * len(openqasm.parse(ansatz).gates)
+            if gates > GATES:
+                raise ValueError(
+                    f"{layers:,} layers of {openqasm.label(ansatz)} come to {gates:,} gates, but a "
+                    f"circuit has {GATES:,} at most"
+                )
+        return layers
 
     @field_validator("qubits")
     @classmethod

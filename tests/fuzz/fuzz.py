@@ -38,10 +38,13 @@ class Hanging(BaseException):
 
 def surfaces() -> dict[str, Callable[[random.Random, Path], Case]]:
     """Everything that reads input, by name."""
+    import circuits
     import grids
+    import histories
     import places
     import specs
     import stores
+    import texts
 
     return {
         "grid": grids.file,
@@ -56,6 +59,11 @@ def surfaces() -> dict[str, Callable[[random.Random, Path], Case]]:
         "sweep": places.dry_run,
         "housekeeping": stores.store,
         "lock": stores.locked,
+        "history": histories.damage,
+        "table": texts.table,
+        "circuit": circuits.named,
+        "qasm": circuits.file,
+        "folder": texts.files,
     }
 
 

@@ -51,7 +51,7 @@ def store(rng: random.Random, folder: Path) -> Case:
     inside, outside = folder / "store", folder / "outside"
     shutil.copytree(whole(), inside)
     shutil.copytree(whole(), outside / "other")
-    done = [rng.choice(WAYS)(rng, inside, outside) for _ in range(rng.choice((1, 1, 2, 3)))]
+    done = [way(rng, inside, outside) for way in rng.choices(DAMAGE, k=rng.choice((1, 1, 2, 3)))]
     line = rng.choice(COMMANDS)
     fingerprint = rng.choice(("", "f", "5" * 16, "students/5", "../..", some_text(rng)))
     line = [fingerprint if each == "FP" else each for each in line]
@@ -129,6 +129,13 @@ def _some(rng: random.Random, inside: Path) -> Path:
     )
 
 
+def _result(rng: random.Random, inside: Path) -> tuple[str, str]:
+    """The kind and the fingerprint of one."""
+    found = sorted(path.parent.parts[-2:] for path in inside.glob("*/*/record.json"))
+    kind, name = rng.choice(found or [("features", "f" * 16)])
+    return kind, name
+
+
 def _damage(rng: random.Random, inside: Path, outside: Path) -> str:
     path = _some(rng, inside)
     if path.is_file():
@@ -144,7 +151,7 @@ def _delete(rng: random.Random, inside: Path, outside: Path) -> str:
 
 def _record(rng: random.Random, inside: Path, outside: Path) -> str:
     """A record with other fields, whose digest is not theirs."""
-    kind, name = rng.choice(list(RESULTS))
+    kind, name = _result(rng, inside)
     path = inside / kind / name / "record.json"
     if not path.is_file():
         return "nothing"
@@ -160,7 +167,7 @@ def _record(rng: random.Random, inside: Path, outside: Path) -> str:
 
 def _foreign(rng: random.Random, inside: Path, outside: Path) -> str:
     """A file of others, beside a result or anywhere."""
-    kind, name = rng.choice(list(RESULTS))
+    kind, name = _result(rng, inside)
     folder = rng.choice(
         (inside, inside / kind, inside / kind / name, inside / "notes" / "2024", inside / "x")
     )
@@ -184,7 +191,7 @@ def _foreign(rng: random.Random, inside: Path, outside: Path) -> str:
 
 def _link(rng: random.Random, inside: Path, outside: Path) -> str:
     """A link out of the store, or around in it."""
-    kind, name = rng.choice(list(RESULTS))
+    kind, name = _result(rng, inside)
     at = rng.choice(
         (inside / "itself", inside / kind / "e1", inside / kind / name / "x", inside / "adapters")
     )
@@ -206,7 +213,7 @@ def _link(rng: random.Random, inside: Path, outside: Path) -> str:
 
 def _moved(rng: random.Random, inside: Path, outside: Path) -> str:
     """A result, or all of a kind, that lies elsewhere, behind a link, and may be damaged there."""
-    kind, name = rng.choice(list(RESULTS))
+    kind, name = _result(rng, inside)
     at = rng.choice((inside / kind, inside / kind / name))
     if at.is_symlink() or not at.is_dir():
         return "nothing"
@@ -220,7 +227,7 @@ def _moved(rng: random.Random, inside: Path, outside: Path) -> str:
 
 def _special(rng: random.Random, inside: Path, outside: Path) -> str:
     """A pipe, or a folder where a file should be."""
-    kind, name = rng.choice(list(RESULTS))
+    kind, name = _result(rng, inside)
     path = inside / kind / name / rng.choice(("pipe", "record.json"))
     if path.is_symlink() or not path.parent.is_dir():
         return "nothing"
@@ -231,7 +238,7 @@ def _special(rng: random.Random, inside: Path, outside: Path) -> str:
     return f"no file {path.relative_to(inside)}"
 
 
-WAYS: tuple[Callable[[random.Random, Path, Path], str], ...] = (
+DAMAGE: tuple[Callable[[random.Random, Path, Path], str], ...] = (
     *(_damage, _damage, _damage, _delete, _record, _record, _foreign, _foreign, _link, _moved),
     _special,
 )

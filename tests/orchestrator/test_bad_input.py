@@ -74,7 +74,7 @@ CASES = {
     ),
     "a circuit that is not there": (
         lambda folder: [*GRID, "--set", f"circuit.ansatz={folder}/none.qasm"],
-        "none.qasm: No such file",
+        "none.qasm': No such file",
     ),
     "grid": (lambda folder: ["--grid", "ablatoin"], "did you mean 'ablation'"),
     "task": (lambda folder: [*GRID, "--task", "sample-thematc"], "did you mean 'sample-thematic'"),

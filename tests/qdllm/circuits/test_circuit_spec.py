@@ -107,7 +107,7 @@ def test_what_has_its_default_does_not_enter_a_name():
 
 
 MISTAKES = {
-    "no file": ({"file": "none.qasm"}, "cannot read none.qasm: No such file"),
+    "no file": ({"file": "none.qasm"}, "cannot use 'none.qasm': No such file"),
     "no qasm": ({"file": "mine.py"}, "'mine.py' was given, but a circuit is a .qasm file"),
     "an ansatz beside": (
         {"file": "whole", "ansatz": "brick"},

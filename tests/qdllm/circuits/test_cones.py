@@ -126,7 +126,7 @@ def test_the_command_tells_of_a_layer_and_of_an_ansatz(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.qasm"], "error: cannot read none.qasm: No such file"),
+        (["none.qasm"], "error: cannot use 'none.qasm': No such file"),
         (["brik"], "error: unknown ansatz 'brik'; did you mean 'brick'?"),
         (["brick", "layers"], "error: 'layers' has no '='; write KEY=VALUE, such as layers=4"),
         (["brick", "layer=2"], "unknown key 'layer'; did you mean 'layers'?"),

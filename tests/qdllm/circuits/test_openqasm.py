@@ -266,8 +266,24 @@ def test_a_file_travels_as_text_under_its_name(tmp_path):
     assert parse(texts[0]) == parse(QISKIT)
 
 
+@pytest.mark.parametrize(
+    "angle", ["(-1) ** 0.5", "1 / 0", "sqrt(-1)", "10 ** 999", "1e999", "log(0)"]
+)
+def test_an_angle_that_is_no_real_number_is_told(angle):
+    text = f"OPENQASM 3.0;\nqubit[2] q;\ninput float x0;\nrx({angle} * x0) q[0];\n"
+    with pytest.raises(ConfigError, match="circuit:4: this expression has no finite value"):
+        openqasm.parse(text)
+
+
+def test_sums_count_by_what_they_are_written_out_to():
+    names = [f"w{number}" for number in range(60)]
+    text = "OPENQASM 3.0;\nqubit q;\n" + "".join(f"input float {name};\n" for name in names)
+    with pytest.raises(ConfigError, match="comes to more than 10,000 gates"):
+        openqasm.parse(text + f"ry({' + '.join(names)}) q;\n" * 200)
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot read .*none\.qasm: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot use '.*none\.qasm': No such file"):
         openqasm.read(str(tmp_path / "none.qasm"))
     (tmp_path / "latin.qasm").write_bytes(b"// \xe9")
     with pytest.raises(ConfigError, match=r"latin.qasm is not UTF-8 text"):
