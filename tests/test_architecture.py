@@ -60,7 +60,7 @@ HOMES = {
 """Each outside library has one home; serving.py is what MLflow itself runs."""
 WINGS = {
     "qdllm": {
-        "circuits": {"errors", "messages", "specs"},
+        "circuits": {"errors", "messages", "outside", "specs"},
         "encoder": {"errors", "models", "specs"},
         "engine": {"circuits", "errors"},
         "errors": {"messages"},
