@@ -229,7 +229,8 @@ def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], 
     return path, kind
 
 
-Column = str | int
+Column = str | Annotated[int, Field(ge=1, le=MOST_COLUMNS)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 SHARES = (0.6, 0.2, 0.2)
 """Of train, validation and test: the paper's."""
 
@@ -248,7 +249,7 @@ class TaskSpec(Spec):
     """None: UTF-8, or what a byte order mark says."""
     separator: Literal["comma", "semicolon", "tab", "pipe"] | None = None
     """What stands between the fields of a line; None: what the whole file agrees with."""
-    split: Annotated[tuple[float, float, float] | Column, BeforeValidator(_split)] = SHARES
+    split: Annotated[tuple[Share, Share, Share] | Column, BeforeValidator(_split)] = SHARES
     """Shares of train, validation and test, or the column that says which of them a row is of.
     What a source says of its own splits comes first; what it lacks is cut from its train."""
     seed: Seed = 0

@@ -50,7 +50,7 @@ def tracked(rng: random.Random, folder: Path) -> Case:
     elif wrong < 0.5 and database:
         way, valid = rng.choice(("", "/", "?x")), False
     elif wrong < 0.6:
-        uri = _mangled(rng, f"{scheme}://{user}{host}{port}{way}".format(SECRET))
+        uri = _mangled(rng, f"{scheme}://{user}{host}{port}{way}".replace("{}", "x"))
         return _address(uri, tracking.address, None)
     uri = f"{scheme}://{user}{host}{port}{way}{query}".replace("{}", SECRET)
     return _address(uri, tracking.address, valid)
