@@ -242,7 +242,7 @@ def test_an_evaluation_says_how_it_differs():
         {"metrics": {"test.accuracy": [0.6, 0.7]}, "largest_difference": 1.234e-6},
     )
     assert EVALUATIONS.opinion(theirs, ours) == (
-        "test 0.6500, ours 0.6000; no ⟨Z⟩ differs by more than 1.2e-06"
+        "test 0.6500, ours 0.6000; no expectation differs by more than 1.2e-06"
     )
     (standing,) = EVALUATIONS.standing(theirs)
     assert standing.name == "★ champion, simulated by MindQuantum"

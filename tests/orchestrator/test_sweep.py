@@ -87,7 +87,7 @@ def test_it_says_what_it_reads_and_what_it_found(swept):
     assert "logistic regression" in output
     assert "classical head" in output
     assert "all of it took" in output
-    assert re.search(r"mindquantum .* no ⟨Z⟩ differs by more than \d\.\de-0[678]", output)
+    assert re.search(r"mindquantum .* no expectation differs by more than \d\.\de-0[678]", output)
     assert "models:/qdllm-ablation-notes@champion" in output
     assert f"ui --port 5000 --backend-store-uri 'sqlite:///{home / 'mlflow.db'}'" in output
     assert re.search(r"\n      then http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S+\n", output)

@@ -245,7 +245,7 @@ def test_the_command_prints_the_tables_and_leaves_page_and_figures(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "7 trials of small-prices, by validation accuracy" in done.stdout
-    assert "no ⟨Z⟩ differs" in done.stdout
+    assert "no expectation differs" in done.stdout
     assert "1 trial has no result" in done.stdout
     page = Path(done.stdout.splitlines()[-1])
     assert page == tmp_path / "reports" / f"small-prices-{small.plan.name}.html"
