@@ -1,5 +1,6 @@
 """What a cluster has, what its autoscaler could start, and the CPU and GPU hours it has cost."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,12 @@ from orchestrator.repeating import repeated
 
 PAUSE = 5.0
 """Seconds between two looks at the cluster's nodes."""
+
+
+def own_cpus() -> int:
+    """CPUs that this process may use; Ray overlooks that it may be bound to some of them."""
+    bound = getattr(os, "sched_getaffinity", None)
+    return len(bound(0)) if bound else os.cpu_count() or 1
 
 
 def up() -> list[Mapping[str, float]]:

@@ -67,16 +67,10 @@ def connect(
 
 def place(address: str) -> tuple[str, int | None]:
     """Where `connect` would go, in words, and its CPUs; None of a cluster, which is not asked."""
-    cpus = _own_cpus()
+    cpus = capacity.own_cpus()
     if address != "local":
         return f"the cluster at {address}", None
     return f"a Ray of its own on this machine, {cpus} CPU{'s' * (cpus > 1)}", cpus
-
-
-def _own_cpus() -> int:
-    """CPUs that this process may use; Ray overlooks that it may be bound to some of them."""
-    bound = getattr(os, "sched_getaffinity", None)
-    return len(bound(0)) if bound else os.cpu_count() or 1
 
 
 def _start() -> None:
@@ -89,7 +83,7 @@ def _start() -> None:
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     import ray
 
-    cpus = _own_cpus()
+    cpus = capacity.own_cpus()
     for _ in range(STARTS):
         try:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)

@@ -70,6 +70,8 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
     maker = kinds.kind(job.kind).maker
 
     def loop(config: dict[str, Any]) -> QdllmError | None:
+        if share.keys() == {TEACHER}:
+            _take_cores(ray.train.get_context().get_local_world_size())
         ending: QdllmError | None = importlib.import_module(maker).train_loop(config)
         return ending
 
@@ -125,6 +127,13 @@ def train(job: Job[Any], dataset: Dataset, store: Store, phase: Phase, workers: 
             drain()
     if endings[0] is not None:
         raise endings[0]
+
+
+def _take_cores(workers: int) -> None:
+    """Share a teachers' node among its workers: Ray lets a worker without CPUs use one core."""
+    import torch
+
+    torch.set_num_threads(max(1, capacity.own_cpus() // workers))
 
 
 class _Tell:
