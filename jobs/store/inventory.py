@@ -18,6 +18,10 @@ Key = tuple[str, str]
 
 NAME = re.compile(r"[\w.-]+")
 """What kinds and fingerprints are made of."""
+CHECKS = "doctor"
+"""The folder where the checks of nodes write."""
+CHECKED = re.compile(CHECKS + r"/[0-9a-f]{16}/(driver|[^/]+/file)")
+"""What one that was killed has left there."""
 GRACE = 3600.0
 """Seconds for which data without a record may belong to a writer at work."""
 
@@ -81,13 +85,20 @@ def told(record: Record) -> str:
 
 
 def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
-    """Data that no record names, of writers that were killed or lost a race they did not finish.
+    """What no record names: of writers that were killed or have lost a race, of checks of nodes.
 
     Not what is younger than an hour at `now`, in Unix time: its writer may be at work. Nor where
     the kind is not known here, or a record cannot be read.
     """
     garbage = []
     for key, files in held.folders.items():
+        if key[0] == CHECKS:
+            stray = [file for file in files if CHECKED.fullmatch(file.path)]
+            garbage += [
+                Garbage(file.path, "a check of nodes has left it", [file])
+                for file in stray
+                if file.modified < now - GRACE
+            ]
         if key[0] not in kinds.kinds() or _foreign(held, key):
             continue
         stray = [file for file in files if _is_data(file) and file.modified < now - GRACE]

@@ -22,8 +22,6 @@ PATIENCE = 300.0
 """Seconds that a fresh Python gets to import what it is told to, from a cold disk."""
 CONFIG = "--autoscaling-config="
 """How the autoscaler's process is told its file."""
-FOLDER = "doctor"
-"""Where in the store the checks write. They leave nothing there."""
 
 
 class Diagnosis(NamedTuple):
@@ -62,11 +60,12 @@ def store(uri: str, token: str, name: str) -> Diagnosis:
     """
     try:
         from jobs.store import Store, address
+        from jobs.store.inventory import CHECKS
         from qdllm.errors import QdllmError
     except ImportError as error:
         return Diagnosis("store", False, f"unknown: {error}", "install this project here")
     # A folder of its own, since several sweeps may start at the same moment.
-    path = f"{FOLDER}/{token or secrets.token_hex(8)}"
+    path = f"{CHECKS}/{token or secrets.token_hex(8)}"
     file, bucket = f"{path}/{name}/file", "://" in uri and not uri.startswith("file:")
     try:
         # Store would make a folder, and leave it on a disk where nobody wants it.

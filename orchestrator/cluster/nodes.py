@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jobs.store import Store
+from jobs.store.inventory import CHECKS
 from orchestrator.cluster import checks
 from orchestrator.cluster.checks import Diagnosis
 from qdllm.addresses import without_secrets
@@ -100,7 +101,7 @@ def examine(
             )
     finally:
         if token:
-            store.clear(f"{checks.FOLDER}/{token}")
+            store.clear(f"{CHECKS}/{token}")
     return diagnoses | {kind: [why] for kind, why in missing.items()}
 
 
@@ -205,7 +206,7 @@ def _write(store: Store) -> tuple[str, Diagnosis]:
     token, diagnosis = secrets.token_hex(8), checks.store(store.uri, "", DRIVER)
     if diagnosis.ok:
         try:
-            store.put(f"{checks.FOLDER}/{token}/driver", token)
+            store.put(f"{CHECKS}/{token}/driver", token)
             return token, diagnosis
         except StoreError as error:
             diagnosis = diagnosis._replace(ok=False, seen=str(error), remedy="see what it says")

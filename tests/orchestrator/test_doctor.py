@@ -19,8 +19,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 
 from jobs.store import Store
+from jobs.store.inventory import CHECKS
 from orchestrator.cluster import checks, nodes
-from orchestrator.cluster.checks import CLOCKS, FOLDER, Diagnosis
+from orchestrator.cluster.checks import CLOCKS, Diagnosis
 from orchestrator.doctor import main
 from qdllm.errors import ConfigError
 
@@ -28,9 +29,9 @@ from qdllm.errors import ConfigError
 def test_a_store_is_tried_and_left_as_it_was(store):
     store.put("mine", "text")
     assert checks.store(store.uri, "", "driver").ok
-    store.put(f"{FOLDER}/token/driver", "token")
+    store.put(f"{CHECKS}/token/driver", "token")
     assert checks.store(store.uri, "token", "node").ok
-    store.clear(f"{FOLDER}/token")
+    store.clear(f"{CHECKS}/token")
     assert [file.path for file in store.files()] == ["mine"]
 
 
@@ -259,6 +260,7 @@ def test_a_node_without_keys_is_found_out_and_none_are_told(several, s3, tmp_pat
 BEFORE = """
 import sys
 from jobs.store import Store
+from jobs.store.inventory import CHECKS
 from orchestrator import cluster
 from orchestrator.cluster import nodes
 address, folder = sys.argv[1:]

@@ -250,8 +250,14 @@ def test_a_folder_with_loops_pipes_and_strange_names_is_a_store(tmp_path, capsys
 
 
 def test_gc_takes_data_that_no_record_names_when_it_is_old(filled, backend, monkeypatch, capsys):
-    kept = (f"of-tomorrow/x/{STRAY}", "features/f9/mine.safetensors", "features/f1/notes.txt")
-    for path in (f"features/f9/{STRAY}", f"students/b1/{STRAY}", *kept):
+    kept = (
+        f"of-tomorrow/x/{STRAY}",
+        "features/f9/mine.safetensors",
+        "features/f1/notes.txt",
+        "doctor/mine/a.txt",
+    )
+    checked = f"doctor/{'a' * 16}/driver"
+    for path in (f"features/f9/{STRAY}", f"students/b1/{STRAY}", checked, *kept):
         obstore.put(backend, path, b"12345")
     before = run(capsys, filled, "gc")
     assert before == "removed 0 bytes\n", "their writers may be at work"
@@ -261,7 +267,8 @@ def test_gc_takes_data_that_no_record_names_when_it_is_old(filled, backend, monk
     assert set(told.splitlines()) == {
         f"features/f9/{STRAY}  5 bytes  no record names it",
         f"students/b1/{STRAY}  5 bytes  no record names it",
-        "would remove 10 bytes",
+        f"{checked}  5 bytes  a check of nodes has left it",
+        "would remove 15 bytes",
     }
     left = {file.path for file in filled.files()}
     assert left >= set(kept), "of a kind that is not known, or with names of others"
