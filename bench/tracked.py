@@ -104,7 +104,7 @@ def asked(home: Path) -> Asked:
     stale = page()
     runs.finish({}, "FINISHED", time.time())
     found = page(), page("tags.`qdllm.kind` = 'trial'"), _seconds(lambda: _runs(home))
-    return Asked(len(runs.finished() - {"sweep"}), stale, *found)
+    return Asked(len(runs.opened().finished - {"sweep"}), stale, *found)
 
 
 def _runs(home: Path) -> Any:

@@ -45,5 +45,6 @@ def test_it_is_started_again_and_its_workers_are_as_nice_as_we_are(monkeypatch):
     monkeypatch.setattr(ray, "init", start)
     with cluster.connect():
         assert len(starts) == 2
-        assert ray.get(ray.remote(os.nice).remote(0)) == os.nice(0)
+        niceness = ray.remote(lambda: os.nice(0))
+        assert ray.get(niceness.remote()) == os.nice(0)
     assert running() == []
