@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from jobs import kinds
@@ -10,16 +12,23 @@ from jobs.command import Progress, main, silent
 from jobs.kinds import Job
 from jobs.kinds.features import FEATURES
 from jobs.requests import FeaturesRequest
-from jobs.store import Store
+from jobs.store import Store, unfit
 from qdllm.encoder import Encoder
-from qdllm.models import pinned
+from qdllm.models import FITTED, pinned
 from qdllm.specs import EncoderSpec
 from qdllm.texts import data
-from qdllm.texts.data import Dataset
+from qdllm.texts.data import SPLITS, Dataset
+from qdllm.tfidf import Tfidf
+
+PLACES = "places"
+"""What a result calls each row's place among the texts before they were split."""
 
 
 def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progress = silent) -> None:
     """Publish `features_NH` of train, validation and test, unless the store has them.
+
+    What is fitted to the training texts is published beside them. What a pretrained encoder made of
+    the same texts in other splits is taken over: it is the same but for round-off.
 
     `dataset`: the task's texts, whose files need not lie on this machine.
     Raises ConfigError for a model that cannot be used.
@@ -29,19 +38,57 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
     started = time.perf_counter()
     model = pinned(job.spec.model, job.spec.weights, job.made_from["model"])
     spec = job.spec.model_copy(update={"model": model})
-    encode = Encoder(spec, "cuda" if torch.cuda.is_available() else "cpu")
-    features_NH = encode(
-        dataset.texts, progress=lambda done, total: progress("features", done, total, "")
-    )
+    tensors = {PLACES: dataset.places_N}
+    if model in FITTED:
+        assert spec.components, "its spec has seen to that"
+        fitted = Tfidf.fit(dataset.train.texts, spec.components)
+        tensors |= fitted.tensors
+        features_NH = fitted(dataset.texts)
+        progress("features", len(dataset.texts), len(dataset.texts), "")
+    else:
+        taken_NH = _of_other_splits(job, dataset, store)
+        features_NH = _encoded(spec, dataset.texts, progress) if taken_NH is None else taken_NH
     store.publish(
         FEATURES.name,
         job.fingerprint,
-        tensors=dataset.by_split(features_NH),
+        tensors=tensors | dataset.by_split(features_NH),
         spec=job.spec.model_dump(mode="json"),
         made_from=job.made_from,
-        summary={"width": encode.width, "rows": dataset.rows, "texts": len(dataset.texts)},
+        summary={
+            "width": features_NH.shape[1],
+            "rows": dataset.rows,
+            "texts": len(dataset.texts),
+            "of": dataset.digest,
+        },
         seconds=time.perf_counter() - started,
     )
+
+
+def _encoded(spec: EncoderSpec, texts: Sequence[str], progress: Progress) -> np.ndarray:
+    encode = Encoder(spec, "cuda" if torch.cuda.is_available() else "cpu")
+    return encode(texts, progress=lambda done, total: progress("features", done, total, ""))
+
+
+def _of_other_splits(job: Job[EncoderSpec], dataset: Dataset, store: Store) -> np.ndarray | None:
+    """What the store has of these texts in other splits, in the order of these; None: nothing."""
+    wanted = job.spec.model_dump(mode="json")
+    for fingerprint in sorted(store.fingerprints(FEATURES.name)):
+        record = store.record(FEATURES.name, fingerprint)
+        if (
+            record is None
+            or record.summary.get("of") != dataset.digest
+            or record.made_from["model"] != job.made_from["model"]
+            or {**record.spec, "model": ""} != {**wanted, "model": ""}
+        ):
+            continue
+        _, tensors = store.load(FEATURES.name, fingerprint)
+        rows_NH = np.concatenate([tensors[split] for split in SPLITS])
+        at_N = np.argsort(tensors[PLACES])
+        if len(at_N) != len(rows_NH):
+            raise unfit(record, f"has {len(at_N)} places for {len(rows_NH)} texts")
+        taken_NH: np.ndarray = rows_NH[at_N[dataset.places_N]]
+        return taken_NH
+    return None
 
 
 def _run(request: FeaturesRequest, progress: Progress) -> str:

@@ -1,7 +1,7 @@
 """The frozen text encoder: texts in, `features_NH` out. Also how any transformer is loaded."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
@@ -38,18 +38,22 @@ class Encoder:
         self._tokenizer, model = pretrained(spec.model, spec.max_length, spec.weights)
         depth = model.config.num_hidden_layers
         self._layers = _layers(spec, depth + 1)
+        self._pooling = (spec.pooling,) if isinstance(spec.pooling, str) else spec.pooling
         for stack in model.modules():
             if isinstance(stack, torch.nn.ModuleList) and len(stack) == depth:
                 # One block more than is read: decoders pass the last one's output through a norm.
                 del stack[max(self._layers) + 1 :]
         self._model = model.to(device).eval().requires_grad_(False)
-        self.width = len(self._layers) * model.config.hidden_size
+        self.width = len(self._pooling) * len(self._layers) * model.config.hidden_size
         """H, the number of features."""
 
     def __call__(
         self, texts: Sequence[str], *, batch_size: int = 32, progress: Counted | None = None
     ) -> np.ndarray:
-        """features_NH in float32, row n for text n; several layers stand side by side."""
+        """features_NH in float32, row n for text n.
+
+        Several layers stand side by side; of several ways of pooling, each has all layers.
+        """
         features_NH = np.empty((len(texts), self.width), np.float32)
         tokens = tokenize(self._tokenizer, texts, self.spec.max_length)
         done = 0
@@ -65,9 +69,8 @@ class Encoder:
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         states = self._model(**batch, output_hidden_states=True).hidden_states
         states_NTH = torch.cat([states[layer] for layer in self._layers], dim=-1)
-        if self.spec.pooling == "first":
-            return states_NTH[:, 0].cpu().numpy()
-        return mean_pool(states_NTH, batch["attention_mask"]).cpu().numpy()
+        pooled = [POOLINGS[name](states_NTH, batch["attention_mask"]) for name in self._pooling]
+        return torch.cat(pooled, dim=-1).cpu().numpy()
 
 
 def encode(
@@ -86,6 +89,20 @@ def mean_pool(states_NTH: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
     """The mean over each text's own tokens, padding left out: (N, T, H) to (N, H)."""
     weights_NT1 = mask_NT.unsqueeze(-1).to(states_NTH.dtype)
     return (states_NTH * weights_NT1).sum(1) / weights_NT1.sum(1).clamp(min=1)
+
+
+def max_pool(states_NTH: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+    """The largest value over each text's own tokens, padding left out: (N, T, H) to (N, H)."""
+    lowest = torch.finfo(states_NTH.dtype).min
+    return states_NTH.masked_fill(mask_NT.unsqueeze(-1) == 0, lowest).amax(1)
+
+
+POOLINGS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "mean": mean_pool,
+    "max": max_pool,
+    "first": lambda states_NTH, mask_NT: states_NTH[:, 0],
+}
+"""What becomes of a text's tokens, by the names that specs have."""
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:

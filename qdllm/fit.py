@@ -90,7 +90,7 @@ def fit(
     Raises TrialError where a student's loss or weights stop being finite.
     """
     loss, spec = _shared(rows)
-    assert train.logits_NC is not None, "distillation needs a teacher"
+    train = _with_logits(train, student)
     seeds = [row.seed for row in rows]
     alpha_S = torch.tensor([row.loss.alpha for row in rows])
     lr_S = torch.tensor([row.fit.lr for row in rows])
@@ -128,10 +128,16 @@ def distil(
     report: Report,
 ) -> Trained:
     """Train a student of that core for each seed; see `fit`."""
-    assert train.logits_NC is not None, "distillation needs a teacher"
-    features, classes = train.features_NH.shape[1], train.logits_NC.shape[1]
+    features, classes = train.features_NH.shape[1], 1 + int(train.labels_N.max())
     student = Student(core, features, classes, seeds)
     return fit(student, train, validation, [Row(seed, loss, spec) for seed in seeds], report)
+
+
+def _with_logits(examples: Examples, student: Student) -> Examples:
+    """With logits of nought in place of none: alpha, which weights a teacher's, is 0 then."""
+    if examples.logits_NC is not None:
+        return examples
+    return examples._replace(logits_NC=torch.zeros(len(examples.labels_N), student.classes))
 
 
 def _shared(rows: Sequence[Row]) -> tuple[LossSpec, FitSpec]:
@@ -223,12 +229,13 @@ def take(values: Tensor, rows_SB: Tensor) -> Tensor:
 def _validate(
     student: Student, validation: Examples, alpha_S: Tensor, loss: LossSpec
 ) -> dict[str, Tensor]:
-    assert validation.logits_NC is not None, "as `fit` has seen"
     logits_SNC = student.predict(validation.features_NH)
+    teacher_NC = _with_logits(validation, student).logits_NC
+    assert teacher_NC is not None
     shape = logits_SNC.shape
     loss_S = distillation(
         logits_SNC,
-        validation.logits_NC.expand(shape),
+        teacher_NC.expand(shape),
         validation.labels_N.expand(shape[:2]),
         alpha_S,
         loss,

@@ -31,6 +31,20 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, std, float(stdtrit(n - 1, 0.975)) * std / n**0.5, n)
 
 
+def within(groups: Sequence[Sequence[float]]) -> float:
+    """95 % half-width of the mean of all values where each group's own mean is taken as given.
+
+    NaN where no group has two values.
+    """
+    values, freedom = sum(map(len, groups)), sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return float("nan")
+    from scipy.special import stdtrit  # as above
+
+    squares = sum((value - fmean(group)) ** 2 for group in groups for value in group)
+    return float(stdtrit(freedom, 0.975)) * (squares / freedom / values) ** 0.5
+
+
 def share(right: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share that was counted: how far below and above it may truly lie."""
     from scipy.stats import binomtest  # a second to import, and seldom asked for

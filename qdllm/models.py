@@ -48,6 +48,13 @@ LORA_TARGETS = {
 """The layers LoRA goes to, by the model type in config.json: every linear layer of a block."""
 
 KNOWN = (*PACKAGED, *HUB)
+FITTED = {"tfidf": "tfidf 1"}
+"""Text encoders without pretrained weights, and what stands in fingerprints for those; another
+number where the same texts would give other features."""
+FITTED_FILE = "tfidf.safetensors"
+"""What is in a folder that holds a fitted one."""
+NOBODY = "none"
+"""In place of a teacher: students learn from the labels alone."""
 
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -91,6 +98,10 @@ def resolve(name: str, weights: str = "safetensors") -> Model:
         return _folder(name, _packaged(name), weights)
     if name in HUB:
         return _hub(name, HUB[name].address)
+    if name == NOBODY:
+        raise ConfigError(f"model {NOBODY!r} is no model; only a student's teacher can be none")
+    if name in FITTED:
+        return Model(name, name, None, FITTED[name])
     folder = outside.path(name)
     if folder.is_dir():
         with outside.using(name):
@@ -157,6 +168,8 @@ def _packaged(name: str) -> Path:
 
 
 def _folder(name: str, folder: Path, weights: str) -> Model:
+    if (fitted := folder / FITTED_FILE).is_file():
+        return Model(name, str(folder), None, _digest((_stamp(fitted),)))
     for pattern in ("config.json", _WEIGHTS[weights]):
         if not any(folder.glob(pattern)):
             raise ConfigError(
@@ -166,12 +179,12 @@ def _folder(name: str, folder: Path, weights: str) -> Model:
     index = f"{_WEIGHTS[weights]}.index.json"
     decide = (*_DECIDES_NUMBERS, _WEIGHTS[weights], index)
     files = {file for pattern in decide for file in folder.glob(pattern)}
-    stamps = tuple(
-        (file, file.stat().st_size, file.stat().st_mtime_ns)
-        for file in sorted(files)
-        if file.is_file()
-    )
+    stamps = tuple(_stamp(file) for file in sorted(files) if file.is_file())
     return Model(name, str(folder), None, _digest(stamps))
+
+
+def _stamp(file: Path) -> tuple[Path, int, int]:
+    return file, file.stat().st_size, file.stat().st_mtime_ns
 
 
 def _hub(name: str, address: str) -> Model:

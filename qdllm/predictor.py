@@ -9,6 +9,8 @@ import torch
 
 from qdllm import families, saved
 from qdllm.encoder import Encoder
+from qdllm.models import FITTED_FILE
+from qdllm.tfidf import Tfidf
 
 ROWS = 1024
 """Texts that are in memory as features at a time."""
@@ -31,7 +33,9 @@ class Predictor:
         """Raises ConfigError where the encoder's model is missing, or not the one of training."""
         found = saved.load(folder)
         self.spec, self.classes = found.spec, found.classes
-        self.encoder = Encoder(self.spec.encoder)
+        beside = Path(self.spec.encoder.model)
+        fitted = (beside / FITTED_FILE).is_file()
+        self.encoder = Tfidf.load(beside) if fitted else Encoder(self.spec.encoder)
         parameters_SP = torch.tensor(found.parameters_P).unsqueeze(0)
         self.model = families.of(self.spec).restore(
             self.spec, found.features, len(self.classes), parameters_SP

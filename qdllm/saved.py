@@ -16,6 +16,7 @@ from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.models import resolve
 from qdllm.specs import Spec, TrialSpec
+from qdllm.tfidf import Tfidf
 
 DESCRIPTION, PARAMETERS, ENCODER = "student.json", "student.safetensors", "encoder"
 
@@ -39,19 +40,29 @@ class Saved(NamedTuple):
 
 
 def save(
-    folder: Path, spec: TrialSpec, classes: Sequence[str], features: int, parameters_P: np.ndarray
+    folder: Path,
+    spec: TrialSpec,
+    classes: Sequence[str],
+    features: int,
+    parameters_P: np.ndarray,
+    fitted: Tfidf | None = None,
 ) -> None:
     """Write one student.
 
-    An encoder that is a folder is copied; one with a name is found again by that name.
+    An encoder that is a folder is copied; one with a name is found again by that name; one that was
+    `fitted` to the training texts is written beside the student.
     """
-    if Path(spec.encoder.model).is_dir():
-        shutil.copytree(spec.encoder.model, folder / ENCODER)
+    encoder = spec.encoder.model
+    if fitted:
+        fitted.save(folder / ENCODER)
+        encoder = str(folder / ENCODER)
+    elif Path(encoder).is_dir():
+        shutil.copytree(encoder, folder / ENCODER)
     description = {
         "spec": spec.model_dump(mode="json"),
         "classes": list(classes),
         "features": features,
-        "encoder_digest": resolve(spec.encoder.model, spec.encoder.weights).digest,
+        "encoder_digest": resolve(encoder, spec.encoder.weights).digest,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
     save_file({"parameters": np.ascontiguousarray(parameters_P)}, folder / PARAMETERS)

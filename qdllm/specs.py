@@ -16,9 +16,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
 )
 from pydantic_core import to_json
 
@@ -46,7 +49,7 @@ HASHED = "hashed"
 """What serialisers of specs are told as context where a fingerprint is made."""
 
 
-def _unique(values: tuple[int, ...]) -> tuple[int, ...]:
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"each value may stand once, but {shown(list(values))} repeats one")
     return values
@@ -255,20 +258,71 @@ class TaskSpec(Spec):
     seed: Seed = 0
 
 
+Pooling = Literal["mean", "max", "first"]
+COMPONENTS = 768
+"""As many features as the paper's BERT has."""
+
+
+def _several(pooling: Any) -> Any:
+    if isinstance(pooling, str):
+        return pooling
+    _unique(pooling)
+    return pooling[0] if len(pooling) == 1 else pooling
+
+
 class EncoderSpec(Spec):
-    """The frozen text encoder. `hidden_layers` counts from 0, the embeddings; −1 is the last."""
+    """The frozen text encoder. `hidden_layers` counts from 0, the embeddings; −1 is the last.
+
+    `tfidf` for its model is fitted to the training texts, and has `components` alone.
+    """
 
     unhashed = frozenset({"model"})
 
     model: str = "minilm"
     weights: Literal["safetensors", "torch"] = "safetensors"
     hidden_layers: Annotated[tuple[Layer, ...], AfterValidator(_unique)] | Literal["all"] = (-1,)
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Annotated[
+        Pooling | Annotated[tuple[Pooling, ...], Field(min_length=1)], AfterValidator(_several)
+    ] = "mean"
+    """What of a text's tokens is read; of several, each side by side."""
     max_length: MaxLength = 128
+    components: int | None = Field(None, ge=1, le=4096, validate_default=True)
+    """Features of an encoder that is fitted to the training texts; 768 unless given."""
+
+    @field_validator("components")
+    @classmethod
+    def _of_its_kind(cls, components: int | None, given: ValidationInfo) -> int | None:
+        name = given.data.get("model", "")
+        if name not in models.FITTED:
+            if components is not None:
+                raise ValueError(
+                    f"it belongs to encoder.model={' or '.join(models.FITTED)}, and the model is "
+                    f"{shown(name)}; leave it out"
+                )
+            return None
+        for key in ("weights", "hidden_layers", "pooling", "max_length"):
+            default = cls.model_fields[key].default
+            if given.data.get(key, default) != default:
+                raise ValueError(
+                    f"{name!r} has no {key}, but {shown(given.data[key])} was given; leave it out"
+                )
+        return COMPONENTS if components is None else components
+
+    @model_serializer(mode="wrap")
+    def _serialized(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """In a fingerprint, what only some encoders have is left out of others."""
+        plain: dict[str, Any] = handler(self)
+        if info.context == HASHED and plain["components"] is None:
+            del plain["components"]
+        return plain
 
 
 class TeacherSpec(Spec):
     """A language model fine-tuned with LoRA into a classifier. Rank 64 is the paper's.
+
+    With `none` for its model there is none: students learn from the labels alone, with alpha 0.
 
     `micro_batch_size`, `gradient_checkpointing` and `offload` trade time for memory and change no
     number but by round-off.
@@ -305,6 +359,13 @@ class TeacherSpec(Spec):
     offload: bool = False
     """Keep in the host's memory what the stage cuts up: Adam's state, or at stage 3 the weights."""
     seed: Seed = 0
+
+    @field_validator("model")
+    @classmethod
+    def _has_logits(cls, name: str) -> str:
+        if name in models.FITTED:
+            raise ValueError(f"{name!r} encodes texts, and is no teacher; give a language model")
+        return name
 
     @field_validator("offload")
     @classmethod
@@ -348,6 +409,25 @@ class TrialSpec(Spec):
 
     family: str
     task: TaskSpec = TaskSpec()
+
+    @field_validator("teacher", check_fields=False)
+    @classmethod
+    def _needs_one(cls, teacher: TeacherSpec) -> TeacherSpec:
+        if teacher.model == models.NOBODY and "loss" not in cls.model_fields:
+            name = cls.model_fields["family"].default
+            raise ValueError(f"family {name} learns from a teacher; name one in teacher.model")
+        return teacher
+
+    @field_validator("loss", check_fields=False)
+    @classmethod
+    def _labels_alone(cls, loss: LossSpec, given: ValidationInfo) -> LossSpec:
+        teacher = given.data.get("teacher")
+        if teacher and teacher.model == models.NOBODY and loss.alpha > 0:
+            raise ValueError(
+                f"teacher.model is {models.NOBODY!r}, so alpha, the teacher's weight, must be 0, "
+                f"but {loss.alpha:g} was given; set loss.alpha=0"
+            )
+        return loss
 
     if TYPE_CHECKING:
 

@@ -87,8 +87,9 @@ class Kind:
 
     role: str = ""
     """As what others are made from it: the key in their `made_from`."""
-    of_trial: Callable[[TrialSpec], Spec] | None = None
-    """The part of a trial's spec that describes it, for a kind that families read."""
+    of_trial: Callable[[TrialSpec], Spec | None] | None = None
+    """The part of a trial's spec that describes it, for a kind that families read; of a trial that
+    does without, None."""
     tensor: str = ""
     """What a trial that reads it calls its tensors, after the split: `train.features`."""
     per_class: bool = False

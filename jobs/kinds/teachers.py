@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.kinds.kind import Count, Kind, Load, Number, Record, Standing, measured
-from qdllm.models import resolve
+from qdllm.models import NOBODY, resolve
 from qdllm.specs import TeacherSpec, TrialSpec
 
 SHORT = {"train": "train", "validation": "val", "test": "test"}
 """The splits' names in metrics."""
 
 
-def _of_trial(spec: TrialSpec) -> TeacherSpec:
-    return spec.teacher
+def _of_trial(spec: TrialSpec) -> TeacherSpec | None:
+    return None if spec.teacher.model == NOBODY else spec.teacher
 
 
 def _digests(spec: TeacherSpec) -> dict[str, str]:

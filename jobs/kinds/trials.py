@@ -17,7 +17,8 @@ def _needs(family: Family[Any]) -> Callable[[TrialSpec], Mapping[str, Source]]:
         for role in family.reads:
             kind = kinds.by_role(role)
             assert kind.of_trial, f"{kind.name} is read, but says not how a trial describes it"
-            sources[role] = kind.name, kind.of_trial(spec)
+            if part := kind.of_trial(spec):
+                sources[role] = kind.name, part
         return sources
 
     return needs

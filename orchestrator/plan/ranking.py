@@ -108,15 +108,21 @@ def paired(first: Result, second: Result, metric: str = OBJECTIVE) -> Paired | N
     None where nothing can be tested: with fewer than two such seeds, or where every seed differs
     by the same.
     """
-    # Imported here: it takes 0.7 s, which --help and a dry run need not wait for.
-    from scipy.special import nctdtrinc, stdtrit
-    from scipy.stats import ttest_rel
-
     a, b = (
         dict(zip(each.trial.spec.seeds, each.by_seed(metric), strict=True))
         for each in (first, second)
     )
-    pairs = [(a[seed], b[seed]) for seed in a if seed in b]
+    return paired_test([(a[seed], b[seed]) for seed in a if seed in b])
+
+
+def paired_test(pairs: Sequence[tuple[float, float]]) -> Paired | None:
+    """Paired t-test of first − second. None with fewer than two pairs, or where all differ by the
+    same.
+    """
+    # Imported here: it takes 0.7 s, which --help and a dry run need not wait for.
+    from scipy.special import nctdtrinc, stdtrit
+    from scipy.stats import ttest_rel
+
     differences = [one - other for one, other in pairs]
     if len(differences) < 2 or max(differences) - min(differences) < ROUND_OFF:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.plan.graph import Plan
-from qdllm.models import resolve
+from qdllm.models import FITTED, NOBODY, resolve
 from qdllm.texts.lengths import cut
 
 MUCH = 1 / 20
@@ -19,7 +19,7 @@ def cuts(plan: Plan, texts: Sequence[str]) -> list[dict[str, Any]]:
     readers: dict[tuple[str, str, int], dict[str, None]] = {}
     for trial in plan.sweep.asked:
         for name, group in trial.spec:
-            if hasattr(group, "max_length"):
+            if hasattr(group, "max_length") and group.model not in (*FITTED, NOBODY):
                 key = group.model, group.weights, group.max_length
                 readers.setdefault(key, {})[name] = None
     found = []

@@ -13,7 +13,8 @@ from orchestrator.report.findings import Findings
 from orchestrator.report.rendering import environment
 from qdllm import families, saved
 from qdllm.errors import ConfigError
-from qdllm.models import pinned
+from qdllm.models import FITTED, pinned
+from qdllm.tfidf import Tfidf
 
 CARD = "README.md"
 METRICS = {"accuracy": "Accuracy", "f1": "F1"}
@@ -29,7 +30,8 @@ def save(found: Findings, store: Store, folder: Path) -> None:
     assert chosen is not None, "a sweep without one has nothing to save"
     spec = chosen.trial.spec
     _, tensors = store.load(chosen.trial.kind, chosen.trial.fingerprint)
-    features = store.record(FEATURES.name, chosen.trial.made_from[FEATURES.role])
+    made = chosen.trial.made_from[FEATURES.role]
+    features = store.record(FEATURES.name, made)
     assert features is not None, "the trial was made from them"
     # A branch of the hub may have moved since then.
     name = pinned(spec.encoder.model, spec.encoder.weights, features.made_from["model"])
@@ -40,6 +42,7 @@ def save(found: Findings, store: Store, folder: Path) -> None:
         found.sweep.summary["classes"],
         features.summary["width"],
         tensors["parameters"][chosen.best_seed],
+        Tfidf(store.load(FEATURES.name, made)[1]) if name in FITTED else None,
     )
 
 

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from jobs import kinds
 from jobs.command import Parser, status
 from jobs.screen import Screen, say
 from orchestrator.console import PLAIN_WIDTH
-from orchestrator.report import champion, findings, frames, page, tables
+from orchestrator.plan import History
+from orchestrator.report import champion, findings, frames, page, splits, tables
 from orchestrator.report.findings import Findings
 from qdllm import outside
 
@@ -66,13 +67,13 @@ def report(options: argparse.Namespace) -> int:
     if options.export is not None or options.format:
         return 0
     path = page.write(found, home / "reports")
-    show(found)
+    show(found, splits.told(History(store), found.sweep))
     say(path)
     return 0
 
 
-def show(found: Findings) -> None:
-    """Print what a sweep prints at its end."""
+def show(found: Findings, over_splits: Sequence[Any]) -> None:
+    """Print what a sweep prints at its end. `over_splits`: what `splits.told` said."""
     console = Screen()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -90,6 +91,7 @@ def show(found: Findings) -> None:
             lines.append(f"{record.spec.get('backend', record.kind)}: {opinion}")
     else:
         lines.append(tables.no_champion_line(found.order))
+    lines += over_splits
     if found.missing:
         n = len(found.missing)
         lines.append(f"{n} trial has no result" if n == 1 else f"{n} trials have no result")

@@ -99,7 +99,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
     table.add_column("")
     measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
     headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
-    for heading in (*_short(columns), *headings):
+    for heading in (*short(columns), *headings):
         table.add_column(heading, justify="right", no_wrap=True)
     shown = order[:ROWS]
     if champion and champion not in shown:
@@ -107,7 +107,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
     for result in shown:
         row = [
             f"{order.index(result) + 1}{' ★' if result is champion else ''}",
-            *(_cell(settings[result.trial.fingerprint].get(key, "")) for key in columns),
+            *(cell(settings[result.trial.fingerprint].get(key, "")) for key in columns),
             f"{result.parameters:,}",
             *(measured(result, measure) for measure in measures),
         ]
@@ -119,7 +119,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
             standing.name,
             # A reference has no circuit, at most the size of one.
             *(
-                _cell("" if key.startswith("circuit.") else standing.settings.get(key, ""))
+                cell("" if key.startswith("circuit.") else standing.settings.get(key, ""))
                 for key in columns
             ),
             f"{standing.parameters:,}",
@@ -128,12 +128,12 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
     return table
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     """A setting's value in a table: of a number that a search has found, three digits."""
     return f"{value:.3g}" if isinstance(value, float) and len(str(value)) > 6 else str(value)
 
 
-def _short(keys: Sequence[str]) -> list[str]:
+def short(keys: Sequence[str]) -> list[str]:
     """Settings' last words, or their whole paths where those collide."""
     last = [key.rpartition(".")[2] for key in keys]
     return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]

@@ -18,7 +18,7 @@ from jobs.store import Record
 from orchestrator.console import Phase, duration
 from orchestrator.plan import Result
 from orchestrator.plan.ranking import OBJECTIVE
-from orchestrator.report import champion, findings, tables
+from orchestrator.report import champion, findings, splits, tables
 from orchestrator.report.findings import Findings
 from orchestrator.steps.session import REPORTS, Sweep
 from orchestrator.steps.sources import make
@@ -52,6 +52,7 @@ def conclude(
     show(
         tables.trials_table(found, f"{title}, by validation accuracy", wide=wide),
         tables.champion_line(found.champion, found.best, found.order[0]),
+        *splits.told(history, record),
     )
     opinions = [
         _opinion(sweep, found.champion, job) for job in findings.evaluations(found.champion)

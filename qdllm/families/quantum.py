@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from qdllm.circuits.circuit import angle_count, observable_count, weight_count
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.families.family import Family
@@ -34,7 +36,7 @@ class StudentSpec(TrialSpec):
     circuit: CircuitSpec = CircuitSpec()
     # The published program scales each text's angles to [0, 10]; unscaled angles trained better.
     angles: Literal["raw", "minmax"] = "raw"
-    loss: LossSpec = LossSpec()
+    loss: LossSpec = Field(LossSpec(), validate_default=True)
     fit: FitSpec = FitSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.families.family import Family
@@ -33,7 +35,7 @@ class TanhSpec(TrialSpec):
     teacher: TeacherSpec = TeacherSpec()
     encoder: EncoderSpec = EncoderSpec()
     circuit: CircuitSpec = CircuitSpec()
-    loss: LossSpec = LossSpec()
+    loss: LossSpec = Field(LossSpec(), validate_default=True)
     fit: FitSpec = FitSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 

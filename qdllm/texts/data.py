@@ -50,6 +50,8 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    places_N: np.ndarray
+    """Each of `texts`' place among all that were kept, which is the same in every split."""
     digest: str
     copies: int
     contradictions: int
@@ -166,6 +168,7 @@ def load(task: TaskSpec, *, progress: Callable[[int, int], None] | None = None) 
         train=train,
         validation=validation,
         test=test,
+        places_N=np.concatenate(parts),
         digest=_sha256(identity),
         copies=kept.copies,
         contradictions=kept.contradictions,

@@ -13,6 +13,7 @@ from qdllm.encoder import encode
 from qdllm.errors import ConfigError
 from qdllm.specs import EncoderSpec, TaskSpec, TeacherSpec
 from qdllm.texts import data
+from qdllm.tfidf import Tfidf
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_pa
     job = kinds.named("features", encoder, task, dataset.digest)
     features.run(job, dataset, store, lambda *event: events.append(event))
     record, splits = store.load(FEATURES.name, job.fingerprint)
-    assert set(splits) == {"train", "validation", "test"}
+    assert set(splits) == {"train", "validation", "test", "places"}
+    assert splits.pop("places").tolist() == dataset.places_N.tolist()
     for name, features_NH in splits.items():
         assert features_NH.dtype == np.float32
         expected_NH = encode(encoder, getattr(dataset, name).texts)
@@ -47,6 +49,43 @@ def test_every_split_is_encoded_in_its_order_and_only_once(task, encoder, tmp_pa
     features.run(job, data.load(task), store, lambda *event: events.append("again"))
     assert events[-1] != "again"
     assert store.record(FEATURES.name, job.fingerprint) == record
+
+
+@pytest.mark.parametrize("splits", [{"seed": 1}, {"split": (0.5, 0.3, 0.2)}])
+def test_other_splits_of_the_same_texts_are_encoded_once(task, encoder, tmp_path, splits):
+    store, told = Store(str(tmp_path / "store")), []
+    for each in (task, task.model_copy(update=splits)):
+        dataset = data.load(each)
+        job = kinds.named("features", encoder, each, dataset.digest)
+        features.run(job, dataset, store, lambda *event: told.append(event))
+        _, tensors = store.load(FEATURES.name, job.fingerprint)
+        for name in ("train", "validation", "test"):
+            expected_NH = encode(encoder, getattr(dataset, name).texts)
+            np.testing.assert_allclose(tensors[name], expected_NH, atol=1e-5)
+    assert len(store.fingerprints(FEATURES.name)) == 2
+    assert told[-1][1:3] == (len(dataset.texts),) * 2
+    assert len(told) == 2, "the second one encodes nothing"
+    other = encoder.model_copy(update={"pooling": "max"})
+    features.run(
+        kinds.named("features", other, task, dataset.digest),
+        data.load(task),
+        store,
+        lambda *event: told.append(event),
+    )
+    assert len(told) == 4, "another pooling is another encoder"
+
+
+def test_what_is_fitted_is_fitted_to_each_training_split_and_kept(task, tmp_path):
+    store, encoder = Store(str(tmp_path / "store")), EncoderSpec(model="tfidf", components=8)
+    for each in (task, task.model_copy(update={"seed": 1})):
+        dataset = data.load(each)
+        job = kinds.named("features", encoder, each, dataset.digest)
+        features.run(job, dataset, store)
+        record, tensors = store.load(FEATURES.name, job.fingerprint)
+        expected_NH = Tfidf.fit(dataset.train.texts, 8)(dataset.test.texts)
+        assert tensors["test"].tobytes() == expected_NH.tobytes()
+        assert Tfidf(tensors)(dataset.test.texts).tobytes() == expected_NH.tobytes()
+        assert record.summary["width"] == 8
 
 
 def test_fingerprints_follow_all_that_decides_a_number(task, encoder, tmp_path):

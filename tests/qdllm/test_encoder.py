@@ -56,6 +56,18 @@ def test_first_pooling_reads_the_first_token(folders):
     np.testing.assert_allclose(encode(spec, TEXTS[:4]), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_several_poolings_stand_side_by_side_each_with_all_layers(folders):
+    spec = EncoderSpec(
+        model=folders["bert"], hidden_layers=(1, 2), pooling=("max", "mean"), max_length=16
+    )
+    features_NH = encode(spec, TEXTS[:5])
+    for text, features_H in zip(TEXTS[:5], features_NH, strict=True):
+        states = hidden_states(folders["bert"], text)
+        read = [states[1][0], states[2][0]]
+        expected = [state.amax(0) for state in read] + [state.mean(0) for state in read]
+        np.testing.assert_allclose(features_H, torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
 def test_minilm_agrees_with_transformers():
     texts = ["The market fell.", "A much longer text about a match that nobody won, in the rain."]
     path = resolve("minilm").path_or_id
