@@ -45,9 +45,10 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
         tensors |= fitted.tensors
         features_NH = fitted(dataset.texts)
         progress("features", len(dataset.texts), len(dataset.texts), "")
+        parameters: int | None = sum(array.size for array in fitted.tensors.values())
     else:
-        taken_NH = _of_other_splits(job, dataset, store)
-        features_NH = _encoded(spec, dataset.texts, progress) if taken_NH is None else taken_NH
+        taken = _of_other_splits(job, dataset, store)
+        features_NH, parameters = taken or _encoded(spec, dataset.texts, progress)
     store.publish(
         FEATURES.name,
         job.fingerprint,
@@ -56,6 +57,7 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
         made_from=job.made_from,
         summary={
             "width": features_NH.shape[1],
+            **({"parameters": parameters} if parameters else {}),
             "rows": dataset.rows,
             "texts": len(dataset.texts),
             "of": dataset.digest,
@@ -64,13 +66,20 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
     )
 
 
-def _encoded(spec: EncoderSpec, texts: Sequence[str], progress: Progress) -> np.ndarray:
+def _encoded(
+    spec: EncoderSpec, texts: Sequence[str], progress: Progress
+) -> tuple[np.ndarray, int | None]:
+    """The texts' features, and how many numbers the frozen encoder has."""
     encode = Encoder(spec, "cuda" if torch.cuda.is_available() else "cpu")
-    return encode(texts, progress=lambda done, total: progress("features", done, total, ""))
+    features_NH = encode(texts, progress=lambda done, total: progress("features", done, total, ""))
+    return features_NH, encode.parameters
 
 
-def _of_other_splits(job: Job[EncoderSpec], dataset: Dataset, store: Store) -> np.ndarray | None:
-    """What the store has of these texts in other splits, in the order of these; None: nothing."""
+def _of_other_splits(
+    job: Job[EncoderSpec], dataset: Dataset, store: Store
+) -> tuple[np.ndarray, int | None] | None:
+    """What the store has of these texts in other splits, in the order of these, and the encoder's
+    size, which records of earlier versions do not tell; None: nothing."""
     wanted = job.spec.model_dump(mode="json")
     for fingerprint in sorted(store.fingerprints(FEATURES.name)):
         record = store.record(FEATURES.name, fingerprint)
@@ -86,8 +95,7 @@ def _of_other_splits(job: Job[EncoderSpec], dataset: Dataset, store: Store) -> n
         at_N = np.argsort(tensors[PLACES])
         if len(at_N) != len(rows_NH):
             raise unfit(record, f"has {len(at_N)} places for {len(rows_NH)} texts")
-        taken_NH: np.ndarray = rows_NH[at_N[dataset.places_N]]
-        return taken_NH
+        return rows_NH[at_N[dataset.places_N]], record.summary.get("parameters")
     return None
 
 

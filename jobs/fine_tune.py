@@ -17,6 +17,7 @@ from jobs.checkpoint import Checkpoints, Course
 from jobs.command import Progress
 from jobs.zero import device
 from qdllm import teacher
+from qdllm.batches import batches
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.specs import TeacherSpec
@@ -164,12 +165,12 @@ def _steps(
     """
     rank, world, epoch = distributed.get_rank(), distributed.get_world_size(), len(course.curve)
     generator = np.random.default_rng([spec.seed, epoch])
-    batches = teacher.batches([len(ids) for ids in tokens], spec.batch_size, generator)
-    steps, first = spec.epochs * len(batches), epoch * len(batches)
+    cut = batches([len(ids) for ids in tokens], spec.batch_size, generator)
+    steps, first = spec.epochs * len(cut), epoch * len(cut)
     micro, parts = engine.train_micro_batch_size_per_gpu(), engine.gradient_accumulation_steps()
     engine.train()
-    for done in range(course.step, len(batches)):
-        rows, step = batches[done], first + done
+    for done in range(course.step, len(cut)):
+        rows, step = cut[done], first + done
         for group in engine.optimizer.param_groups:
             group["lr"] = teacher.learning_rate(spec, step, steps)
         share, total = rows[rank::world], torch.zeros((), device=engine.device)

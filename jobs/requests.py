@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from qdllm.rivals.specs import StatesSpec, TokensSpec
 from qdllm.specs import EncoderSpec, EvaluationSpec, Spec, TaskSpec, TeacherSpec
 
 
@@ -20,6 +21,22 @@ class TeacherRequest(Spec):
 
     task: TaskSpec = TaskSpec()
     teacher: TeacherSpec = TeacherSpec()
+    store: str
+
+
+class TokensRequest(Spec):
+    """Of `jobs.tokens`."""
+
+    task: TaskSpec = TaskSpec()
+    tokens: TokensSpec = TokensSpec()
+    store: str
+
+
+class TeacherStatesRequest(Spec):
+    """Of `jobs.teacher_states`; the teacher's soft labels and adapter must be in the store."""
+
+    task: TaskSpec = TaskSpec()
+    states: StatesSpec
     store: str
 
 

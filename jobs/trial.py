@@ -11,6 +11,7 @@ import torch
 from jobs import kinds
 from jobs.command import Progress, main, silent
 from jobs.inputs import gather
+from jobs.kept import Kept
 from jobs.kinds import Job
 from jobs.requests import TrialRequest
 from jobs.store import Record, Store
@@ -26,19 +27,26 @@ Report = Callable[[int, dict[str, float]], None]
 
 INFERENCES = 5
 """How often the test split is predicted, for the time that it takes."""
+PATIENCE = 10.0
+"""Seconds after which it is not predicted once more."""
 
 
-def examples(arrays: Mapping[str, np.ndarray], split: str) -> Examples:
-    """One split as tensors that share the arrays' memory."""
+def examples(arrays: Mapping[str, np.ndarray], split: str, inputs: str = "features") -> Examples:
+    """One split as tensors that share the arrays' memory. `inputs`: what models make logits of.
+
+    What else there is for the split, or for none, goes by its own name.
+    """
     with warnings.catch_warnings():
         # Ray's object store hands out read-only memory, and nothing writes to examples.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        logits_NC = arrays.get(f"{split}.logits")
-        return Examples(
-            torch.from_numpy(arrays[f"{split}.features"]),
-            None if logits_NC is None else torch.from_numpy(logits_NC),
-            torch.from_numpy(arrays[f"{split}.labels"]),
-        )
+        named = {
+            name.removeprefix(f"{split}."): torch.from_numpy(array)
+            for name, array in arrays.items()
+            if name.partition(".")[0] not in SPLITS or name.startswith(f"{split}.")
+        }
+    return Examples(
+        named.pop(inputs), named.pop("logits", None), named.pop("labels"), named or None
+    )
 
 
 def train(
@@ -51,14 +59,17 @@ def train(
 
     `arrays`: what `jobs.inputs.gather` gave. What is measured is what was restored from the
     parameters that are published. Runs on one thread, so that a result does not depend on how many
-    cores the machine has.
+    cores the machine has, unless its family takes long: that has all threads that there are, and
+    goes on from what the store has kept of it.
 
     Raises TrialError if training diverges, StoreError if the result cannot be written.
     """
-    torch.set_num_threads(1)
-    began = time.perf_counter()
     spec, family = job.spec, families.of(job.spec)
-    training, validation, test = (examples(arrays, split) for split in SPLITS)
+    if not family.long:
+        torch.set_num_threads(1)
+    began = time.perf_counter()
+    inputs, kept = kinds.by_role(family.reads[0]).tensor, Kept(job, store)
+    training, validation, test = (examples(arrays, split, inputs) for split in SPLITS)
     features, classes = training.features_NH.shape[1], 1 + int(training.labels_N.max())
     trained = family.train(
         spec,
@@ -67,6 +78,7 @@ def train(
         lambda epoch, values: report(
             epoch, {metric: float(value_S.mean()) for metric, value_S in values.items()}
         ),
+        **({"kept": kept} if family.long else {}),
     )
     model = family.restore(spec, features, classes, trained.parameters_SP)
     model.predict(test.features_NH[:1])  # not timed: a process's first one may compile
@@ -75,11 +87,13 @@ def train(
         tested = time.perf_counter()
         logits_SNC = model.predict(test.features_NH)
         seconds.append(time.perf_counter() - tested)
+        if sum(seconds) > PATIENCE:
+            break
     inference = float(np.median(seconds)) / (len(spec.seeds) * len(test.labels_N))
     measured = classification(logits_SNC, test.labels_N, test.logits_NC)
     metrics = {metric: curve_SE[:, -1].tolist() for metric, curve_SE in trained.curves.items()}
     metrics |= {f"test.{metric}": value_S.tolist() for metric, value_S in measured.items()}
-    return store.publish(
+    record = store.publish(
         family.kind,
         job.fingerprint,
         tensors={metric: curve_SE.numpy() for metric, curve_SE in trained.curves.items()}
@@ -95,6 +109,9 @@ def train(
         },
         seconds=time.perf_counter() - began,
     )
+    if family.long:
+        kept.clear()
+    return record
 
 
 def run(job: Job[TrialSpec], dataset: Dataset, store: Store, progress: Progress = silent) -> None:
@@ -114,6 +131,7 @@ def _run(request: TrialRequest, progress: Progress) -> str:
     """Train, test and publish all seeds of one trial."""
     spec = families.parse(request.trial)
     dataset = data.load(spec.task)
+    families.of(spec).check(spec, dataset.train.counts_C)
     job = kinds.named(families.of(spec).kind, spec, spec.task, dataset.digest)
     run(job, dataset, Store(request.store), progress)
     return job.fingerprint

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from qdllm.errors import ConfigError
-from qdllm.models import resolve
+from qdllm.models import Model, resolve
 from qdllm.specs import EncoderSpec
 
 Counted = Callable[[int, int], None]
@@ -46,6 +46,8 @@ class Encoder:
         self._model = model.to(device).eval().requires_grad_(False)
         self.width = len(self._pooling) * len(self._layers) * model.config.hidden_size
         """H, the number of features."""
+        self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        """Of the layers that are needed, all frozen."""
 
     def __call__(
         self, texts: Sequence[str], *, batch_size: int = 32, progress: Counted | None = None
@@ -163,41 +165,25 @@ def pretrained(
     Raises ConfigError if the model cannot be found, fetched or read, lacks weights, or has fewer
     positions than `max_length` tokens.
     """
-    model = resolve(name, weights)
-    # Where nothing is said of a model's own code, transformers asks whoever sits at the terminal.
-    where: dict[str, Any] = {
-        "pretrained_model_name_or_path": model.path_or_id,
-        "trust_remote_code": False,
-    }
-    if model.revision is not None:
-        where["revision"] = model.revision
-    try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(**where)
-            if "/" in str(config._attn_implementation):
-                raise ValueError(f"its config asks for the kernel {config._attn_implementation}")
-            config.use_cache = False
-            for key, value in config.to_dict().items():
-                if "drop" in key and isinstance(value, float):
-                    # Frozen layers are not regularised by noise; LoRA has a dropout of its own.
-                    setattr(config, key, 0.0)
-            tokenizer = AutoTokenizer.from_pretrained(**where, padding_side="right")
-            transformer, report = AutoModel.from_pretrained(
-                **where,
-                config=config,
-                dtype=dtype,
-                use_safetensors=weights == "safetensors",
-                weights_only=True,
-                output_loading_info=True,
-            )
-    except UnpicklingError:
-        raise ConfigError(
-            f"model {name!r} cannot be loaded: its weights hold more than tensors, which could be "
-            "code. Give one with safetensors weights"
-        ) from None
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"model {name!r} cannot be loaded: {reason} {_remedy(reason)}") from None
+    with _loading(name):
+        model, where = _located(name, weights)
+        config = AutoConfig.from_pretrained(**where)
+        if "/" in str(config._attn_implementation):
+            raise ValueError(f"its config asks for the kernel {config._attn_implementation}")
+        config.use_cache = False
+        for key, value in config.to_dict().items():
+            if "drop" in key and isinstance(value, float):
+                # Frozen layers are not regularised by noise; LoRA has a dropout of its own.
+                setattr(config, key, 0.0)
+        tokenizer = _tokenizer(model, where)
+        transformer, report = AutoModel.from_pretrained(
+            **where,
+            config=config,
+            dtype=dtype,
+            use_safetensors=weights == "safetensors",
+            weights_only=True,
+            output_loading_info=True,
+        )
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
@@ -211,11 +197,55 @@ def pretrained(
         raise ConfigError(
             f"max_length {max_length} exceeds the {positions} positions of model {name!r}"
         )
+    return tokenizer, transformer
+
+
+def pretrained_tokenizer(name: str, weights: str = "safetensors") -> Any:
+    """A model's tokenizer alone. Raises ConfigError as `pretrained` does."""
+    with _loading(name):
+        return _tokenizer(*_located(name, weights))
+
+
+def _located(name: str, weights: str) -> tuple[Model, dict[str, Any]]:
+    """A model, and where transformers finds it."""
+    model = resolve(name, weights)
+    # Where nothing is said of a model's own code, transformers asks whoever sits at the terminal.
+    where: dict[str, Any] = {
+        "pretrained_model_name_or_path": model.path_or_id,
+        "trust_remote_code": False,
+    }
+    if model.revision is not None:
+        where["revision"] = model.revision
+    return model, where
+
+
+def _tokenizer(model: Model, where: Mapping[str, Any]) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(**where, padding_side="right")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = model.pad_token or tokenizer.eos_token
     if tokenizer.pad_token is None:
-        raise ConfigError(f"model {name!r}: its tokenizer has neither a padding nor an end token")
-    return tokenizer, transformer
+        raise ConfigError(
+            f"model {model.name!r}: its tokenizer has neither a padding nor an end token"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """While a model is loaded, what stands in the way of it is a ConfigError."""
+    try:
+        with _quiet():
+            yield
+    except UnpicklingError:
+        raise ConfigError(
+            f"model {name!r} cannot be loaded: its weights hold more than tensors, which could be "
+            "code. Give one with safetensors weights"
+        ) from None
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"model {name!r} cannot be loaded: {reason} {_remedy(reason)}") from None
 
 
 def _remedy(reason: str) -> str:

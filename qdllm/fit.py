@@ -1,10 +1,10 @@
 """Training: one flat loop that fits S students at once as one tensor program."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,12 +17,14 @@ from qdllm.student import Core, Student, product
 
 
 class Examples(NamedTuple):
-    """One split: the encoder's features, the dataset's class ids, and the teacher's raw logits, for
-    who reads them."""
+    """One split: the encoder's features, or token ids with −1 after a text's end; the dataset's
+    class ids; the teacher's raw logits, for who reads them; and what else a family reads, by name.
+    """
 
     features_NH: Tensor
     logits_NC: Tensor | None
     labels_N: Tensor
+    more: Mapping[str, Tensor] | None = None
 
 
 Report = Callable[[int, dict[str, Tensor]], None]
@@ -41,6 +43,18 @@ class Trained(NamedTuple):
     seconds_E: list[float]
 
 
+class Kept(Protocol):
+    """What training that takes long has left of itself, to go on from where it is broken off."""
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """What was saved last, plain data and tensors; None where there is nothing to be used."""
+        ...
+
+    def save(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Put this in the place of what was saved before."""
+        ...
+
+
 class Row(NamedTuple):
     """One student of a program of many: alpha and learning rate are its own, all else is shared."""
 
@@ -49,13 +63,21 @@ class Row(NamedTuple):
     fit: FitSpec
 
 
+class Trainee(Protocol):
+    """What Adam moves: a row of parameters for each student."""
+
+    @property
+    def parameters_SP(self) -> Tensor:
+        """All parameters."""
+
+
 class Adam:
     """Adam over all parameters of all students, with a learning rate for each student.
 
     torch.optim has one learning rate per group, which would make S groups and S times the calls.
     """
 
-    def __init__(self, student: Student, lr_S: Tensor) -> None:
+    def __init__(self, student: Trainee, lr_S: Tensor) -> None:
         self.values, self.lr_S1 = student.parameters_SP, lr_S.unsqueeze(-1)
         self.mean, self.square = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self.work = torch.empty_like(self.values)
@@ -175,7 +197,11 @@ def _of_batch(
     student: Student, train: Examples, batch_SB: Tensor, alpha_S: Tensor, loss: LossSpec
 ) -> tuple[Tensor, Tensor]:
     """loss_S and gradients_SP over one batch of examples, chosen by their rows."""
-    features, teacher, labels = (take(values, batch_SB) for values in train if values is not None)
+    features, teacher, labels = (
+        take(values, batch_SB)
+        for values in (train.features_NH, train.logits_NC, train.labels_N)
+        if values is not None
+    )
     to_loss = partial(
         value_and_gradient, teacher_SNC=teacher, labels_SN=labels, alpha_S=alpha_S, spec=loss
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from qdllm import outside
 from qdllm.errors import ConfigError, nearest
@@ -123,6 +124,21 @@ def beside(model: Model, name: str) -> Path | None:
 
     found = try_to_load_from_cache(model.path_or_id, name, revision=model.revision)
     return Path(found) if isinstance(found, str) else None
+
+
+def config(name: str, weights: str = "safetensors") -> dict[str, Any]:
+    """What a model's config.json says. Raises ConfigError where it is not on this machine."""
+    model = resolve(name, weights)
+    file = beside(model, "config.json")
+    if file is None:
+        raise ConfigError(
+            f"the config of model {name!r} is not on this machine, and it is needed to plan; fetch "
+            "the model once, or give a local folder"
+        )
+    plain = outside.parsed(outside.text(file))
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{file} must hold an object, but {shown(plain)} is there")
+    return plain
 
 
 def pinned(name: str, weights: str, digest: str) -> str:

@@ -8,9 +8,6 @@ import numpy as np
 import torch
 
 from qdllm import families, saved
-from qdllm.encoder import Encoder
-from qdllm.models import FITTED_FILE
-from qdllm.tfidf import Tfidf
 
 ROWS = 1024
 """Texts that are in memory as features at a time."""
@@ -27,19 +24,16 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-    """Loads from a folder that saved.save wrote. Holds the encoder, so make one and keep it."""
+    """Loads from a folder that saved.save wrote. Holds its models, so make one and keep it."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ConfigError where the encoder's model is missing, or not the one of training."""
         found = saved.load(folder)
         self.spec, self.classes = found.spec, found.classes
-        beside = Path(self.spec.encoder.model)
-        fitted = (beside / FITTED_FILE).is_file()
-        self.encoder = Tfidf.load(beside) if fitted else Encoder(self.spec.encoder)
+        family = families.of(self.spec)
+        self.read = family.reader(self.spec)
         parameters_SP = torch.tensor(found.parameters_P).unsqueeze(0)
-        self.model = families.of(self.spec).restore(
-            self.spec, found.features, len(self.classes), parameters_SP
-        )
+        self.model = family.restore(self.spec, found.features, len(self.classes), parameters_SP)
 
     def __call__(self, texts: Sequence[str | None]) -> Prediction:
         """Label any number of texts; None and what is blank are none."""
@@ -48,8 +42,8 @@ class Predictor:
         for start in range(0, len(there), ROWS):
             rows = there[start : start + ROWS]
             # As a data set's texts are stripped before a model is trained on them.
-            features_NH = self.encoder([str(texts[row]).strip() for row in rows])
-            logits_NC = self.model.predict(torch.as_tensor(features_NH))[0]
+            read_NH = self.read([str(texts[row]).strip() for row in rows])
+            logits_NC = self.model.predict(read_NH)[0]
             probabilities_NC[rows] = torch.softmax(logits_NC, -1).numpy()
         labels: list[str | None] = [None] * len(texts)
         for row in there:

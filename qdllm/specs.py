@@ -443,6 +443,10 @@ class TrialSpec(Spec):
         def teacher(self) -> TeacherSpec:
             """Of families that read soft labels."""
 
+        @property
+        def teacher_layers(self) -> tuple[int, ...]:
+            """Of families that read a teacher's pooled states: which, 0 the embeddings."""
+
 
 class EvaluationSpec(Spec):
     """Which simulator measures a stored student on the test split."""

@@ -14,6 +14,7 @@ from peft import (
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from qdllm.batches import scheduled
 from qdllm.encoder import Counted, mean_pool, padded, pretrained, tokenize
 from qdllm.errors import TeacherError
 from qdllm.models import LORA_TARGETS
@@ -43,12 +44,19 @@ class Classifier(nn.Module):
         states_NTH = self.transformer(
             input_ids=input_ids, attention_mask=attention_mask
         ).last_hidden_state
+        return self.classify(self.pool(states_NTH, attention_mask))
+
+    def pool(self, states_NTH: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """A vector for each text, as the head reads it."""
         if self.pooled_by_mean:
-            pooled_NH = mean_pool(states_NTH, attention_mask)
-        else:
-            rows = torch.arange(len(states_NTH), device=states_NTH.device)
-            pooled_NH = states_NTH[rows, attention_mask.sum(1) - 1]
-        return self.head(pooled_NH).float()
+            return mean_pool(states_NTH, attention_mask)
+        rows = torch.arange(len(states_NTH), device=states_NTH.device)
+        return states_NTH[rows, attention_mask.sum(1) - 1]
+
+    def classify(self, pooled_NH: torch.Tensor) -> torch.Tensor:
+        """logits_NC in float32."""
+        logits_NC: torch.Tensor = self.head(pooled_NH).float()
+        return logits_NC
 
 
 def build(spec: TeacherSpec, classes: int) -> tuple[Any, Classifier]:
@@ -131,27 +139,9 @@ def reload(
     return tokenizer, model.eval()
 
 
-def batches(lengths: Sequence[int], size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """One epoch's batches of row numbers: random, but texts of similar length go together.
-
-    Rows are shuffled, sorted by length within pools of 32 batches, cut, and the batches shuffled.
-    """
-    order = generator.permutation(len(lengths))
-    length = np.asarray(lengths)
-    cut = []
-    for start in range(0, len(order), 32 * size):
-        pool = order[start : start + 32 * size]
-        pool = pool[np.argsort(length[pool], kind="stable")]
-        cut += [pool[at : at + size] for at in range(0, len(pool), size)]
-    return [cut[index] for index in generator.permutation(len(cut))]
-
-
 def learning_rate(spec: TeacherSpec, step: int, steps: int) -> float:
     """Learning rate of a step, counted from 0: linear warm-up, then linear decay towards 0."""
-    warm = spec.warmup * steps
-    if step < warm:
-        return spec.lr * (step + 1) / (warm + 1)
-    return spec.lr * (steps - step) / (steps - warm)
+    return scheduled(spec.lr, spec.warmup, step, steps)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ FEATURES = Kind(
     phase=lambda spec: "features",
     load=_load,
     counts_texts=True,
-    content={"width": Count, "texts": Count, "of": str},
+    content={"width": Count, "texts": Count, "parameters": Count, "of": str},
     told={"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
     kept="used",
 )

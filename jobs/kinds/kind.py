@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import Field
 
 from qdllm.specs import Spec, TrialSpec
+from qdllm.texts.splits import SPLITS
 
 Source = tuple[str, Spec]
 """A kind's name, and the spec of one of its results."""
@@ -92,6 +93,14 @@ class Kind:
     does without, None."""
     tensor: str = ""
     """What a trial that reads it calls its tensors, after the split: `train.features`."""
+    splits: tuple[str, ...] = SPLITS
+    """Of which splits it has one."""
+    whole_numbers: bool = False
+    """Whether it holds those; else floating point."""
+    named_by: str = ""
+    """The role whose results name this kind's, under its own role in their `made_from`, for one
+    whose fingerprints nobody knows before. What trials read of it goes by its role and its names:
+    `adapter.head.bias`."""
     per_class: bool = False
     """Whether that tensor has a column for each class."""
     of_texts: bool = False

@@ -88,6 +88,9 @@ ADAPTERS = Kind(
     name="adapters",
     label="adapters",
     spec=TeacherSpec,
+    role="adapter",
+    of_trial=_of_trial,
+    named_by="soft_labels",
     content=_CONTENT,
     told={"": "spec/model", "rank": "spec/rank", "parameters": "summary/parameters"},
     kept="used",
@@ -95,8 +98,12 @@ ADAPTERS = Kind(
 CHECKPOINTS = Kind(
     name="checkpoints",
     label="checkpoints",
-    spec=TeacherSpec,
-    told={"": "spec/model", "epochs": "summary/curve", "steps": "summary/step"},
+    told={
+        "": "spec/model",
+        "family": "spec/family",
+        "epochs": "summary/curve",
+        "steps": "summary/step",
+    },
 )
-"""Of teachers in training, under the fingerprint of what they will publish."""
+"""Of teachers and long trials in training, under the fingerprint of what they will publish."""
 KINDS = (SOFT_LABELS, ADAPTERS, CHECKPOINTS)

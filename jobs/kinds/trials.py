@@ -14,11 +14,12 @@ from qdllm.specs import TrialSpec, flat
 def _needs(family: Family[Any]) -> Callable[[TrialSpec], Mapping[str, Source]]:
     def needs(spec: TrialSpec) -> dict[str, Source]:
         sources = {}
-        for role in family.reads:
+        for role in family.sources(spec):
             kind = kinds.by_role(role)
             assert kind.of_trial, f"{kind.name} is read, but says not how a trial describes it"
             if part := kind.of_trial(spec):
-                sources[role] = kind.name, part
+                namer = kinds.by_role(kind.named_by) if kind.named_by else kind
+                sources[role] = namer.name, part
         return sources
 
     return needs
@@ -46,7 +47,7 @@ def _kind(family: Family[Any]) -> Kind:
         needs=_needs(family),
         maker="jobs.trial",
         holds="trial",
-        one_core=True,
+        one_core=not family.long,
         phase=lambda spec: family.plural,
         load=family.work,
         beside=family.beside,

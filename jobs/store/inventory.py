@@ -112,9 +112,9 @@ def leftovers(store: Store, held: Inventory, now: float) -> list[Garbage]:
 
 
 def old_checkpoints(held: Inventory, now: float) -> list[Garbage]:
-    """Checkpoints of teachers whose soft labels are published, and what only an earlier version of
+    """Checkpoints of what is published, and what only an earlier version of
     this program reads, unless it is younger than an hour at `now`, in Unix time."""
-    trained = [each for each in kinds.kinds().values() if each.holds == "workers"]
+    trained = [each for each in kinds.kinds().values() if each.holds in ("workers", "trial")]
     garbage = []
     for key, files in held.folders.items():
         if key[0] != CHECKPOINTS.name:

@@ -97,7 +97,9 @@ def plan(
     sources: dict[tuple[Any, ...], Mapping[str, str]] = {}
     asked: dict[str, Trial] = {}
     for spec in specs:
-        kind = kinds.kind(families.of(spec).kind)
+        family = families.of(spec)
+        family.check(spec, dataset.train.counts_C)
+        kind = kinds.kind(family.kind)
         parts = kind.name, *(part for _, part in kind.needs(spec).values())
         if parts not in sources:
             sources[parts] = {
@@ -136,13 +138,17 @@ def grouped(trials: Iterable[Trial]) -> dict[Sources, list[Trial]]:
 
 
 def references(groups: Mapping[Sources, Sequence[Trial]]) -> Iterator[Trial]:
-    """The trials that shall stand beside others, which are grouped by what they are made from."""
+    """The trials that shall stand beside others, which are grouped by what they are made from, and
+    that can be made from the same."""
     seen = set()
     for sources, members in groups.items():
         specs = [member.spec for member in members]
         for kind in kinds.kinds().values():
             for spec in kind.beside(specs) if kind.holds == "trial" else ():
-                made_from = {role: dict(sources)[role] for role in kind.needs(spec)}
+                needed = kind.needs(spec)
+                if not needed.keys() <= dict(sources).keys():
+                    continue
+                made_from = {role: dict(sources)[role] for role in needed}
                 job: Trial = Job.of(kind.name, spec, made_from)  # type: ignore[arg-type]
                 if job.fingerprint not in seen:
                     seen.add(job.fingerprint)

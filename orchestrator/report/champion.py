@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs import kinds
-from jobs.kinds.features import FEATURES
 from jobs.store import Store
 from orchestrator.plan.ranking import OBJECTIVE, Result
 from orchestrator.report import tables
@@ -30,19 +29,20 @@ def save(found: Findings, store: Store, folder: Path) -> None:
     assert chosen is not None, "a sweep without one has nothing to save"
     spec = chosen.trial.spec
     _, tensors = store.load(chosen.trial.kind, chosen.trial.fingerprint)
-    made = chosen.trial.made_from[FEATURES.role]
-    features = store.record(FEATURES.name, made)
-    assert features is not None, "the trial was made from them"
+    role = families.of(spec).reads[0]
+    kind, made = kinds.by_role(role).name, chosen.trial.made_from[role]
+    inputs = store.record(kind, made)
+    assert inputs is not None, "the trial was made from them"
     # A branch of the hub may have moved since then.
-    name = pinned(spec.encoder.model, spec.encoder.weights, features.made_from["model"])
+    name = pinned(spec.encoder.model, spec.encoder.weights, inputs.made_from["model"])
     encoder = spec.encoder.model_copy(update={"model": name})
     saved.save(
         folder,
         spec.model_copy(update={"encoder": encoder}),
         found.sweep.summary["classes"],
-        features.summary["width"],
+        inputs.summary["width"],
         tensors["parameters"][chosen.best_seed],
-        Tfidf(store.load(FEATURES.name, made)[1]) if name in FITTED else None,
+        Tfidf(store.load(kind, made)[1]) if name in FITTED else None,
     )
 
 

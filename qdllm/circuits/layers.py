@@ -94,12 +94,26 @@ def all_to_all(n: int, layer: int = 0) -> Iterator[Slot]:
         yield Slot("rzz", pair, "rzz_delta", number)
 
 
+def qtc(n: int, layer: int = 0) -> Iterator[Slot]:
+    """U3 on every qubit, then CNOTs to the next one, in a ring: BERT-QTC's kernel.
+
+    U3(θ, φ, λ) is RZ(λ), RY(θ), RZ(φ) in time order. The last layer's second RZ reaches no ⟨Z⟩.
+    """
+    for j in range(n):
+        yield Slot("rz", (j,), "rz_lambda", j)
+        yield Slot("ry", (j,), "ry_theta", j)
+        yield Slot("rz", (j,), "rz_phi", j)
+    for j in range(n):
+        yield Slot("cx", (j, (j + 1) % n))
+
+
 ANSATZE: Mapping[str, Layer] = {
     "published": published,
     "textbook": textbook,
     "strongly-entangling": strongly_entangling,
     "brick": brick,
     "all-to-all": all_to_all,
+    "qtc": qtc,
 }
 
 

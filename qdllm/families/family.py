@@ -1,9 +1,11 @@
 """What every family of trainable model says of itself, and does."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from qdllm.models import FITTED_FILE
 from qdllm.specs import TrialSpec
 
 if TYPE_CHECKING:
@@ -41,7 +43,40 @@ class Family(ABC, Generic[S]):
     """What a list of results tells of a trial: names, and paths in its record."""
     spec: type[S]
     reads: ClassVar[tuple[str, ...]]
-    """What its trials are made from, by the roles of jobs.kinds: `features`, `soft_labels`."""
+    """What its trials are made from, by the roles of jobs.kinds: `features`, `soft_labels`. The
+    first is what its models make logits of."""
+    long: ClassVar[bool] = False
+    """Whether a trial takes so long that it wants all cores of a node, or a GPU, and keeps what it
+    has done: its `train` takes `kept` too, and goes on from there."""
+    paper: ClassVar[str] = ""
+    """The paper's name for it; empty where it has none."""
+
+    def sources(self, spec: S) -> tuple[str, ...]:
+        """What trials with that spec are made from: `reads`, and what its settings ask for."""
+        return self.reads
+
+    def lacks(self, spec: S) -> tuple[str, ...]:
+        """What of its loss falls away with that teacher, or is had in another form, in words."""
+        return ()
+
+    def check(self, spec: S, texts_C: Sequence[int]) -> None:
+        """Raise ConfigError for what cannot be trained, before anything is; without torch.
+
+        `texts_C`: how many training texts each class has.
+        """
+        return
+
+    def reader(self, spec: S) -> "Callable[[Sequence[str]], Tensor]":
+        """What makes of texts what `predict` takes. Raises ConfigError where a model is missing."""
+        import torch
+
+        from qdllm.encoder import Encoder
+        from qdllm.tfidf import Tfidf
+
+        beside = Path(spec.encoder.model)
+        fitted = (beside / FITTED_FILE).is_file()
+        encoder = Tfidf.load(beside) if fitted else Encoder(spec.encoder)
+        return lambda texts: torch.as_tensor(encoder(texts))
 
     @abstractmethod
     def parameters(self, spec: S, features: int, classes: int) -> int:

@@ -48,6 +48,7 @@ class Quantum(Family[StudentSpec]):
     label = "quantum student"
     plural = "students"
     kind = "students"
+    paper = "QD-LLM"
     told: ClassVar[Mapping[str, str]] = {
         "layers": "spec/circuit/layers",
         "alpha": "spec/loss/alpha",

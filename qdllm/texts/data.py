@@ -34,6 +34,12 @@ class Split:
     texts: tuple[str, ...]
     labels_N: np.ndarray
 
+    @property
+    def counts_C(self) -> list[int]:
+        """How many texts each class has."""
+        counts: list[int] = np.bincount(self.labels_N).tolist()
+        return counts
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import readings
 import torch
 from checkout import ROOT
 from commands import here
@@ -36,11 +37,12 @@ every = pytest.mark.parametrize("family", families.families().values(), ids=lamb
 def job_of(family, **settings) -> Job:
     own = {
         key: value
-        for key, value in (SETTINGS | settings).items()
+        for key, value in (SETTINGS | readings.settings(family) | settings).items()
         if key in family.spec.model_fields
     }
-    made_from = {role: role[0] * 16 for role in family.reads}
-    return Job.of(family.kind, family.spec.parse(own), made_from)
+    spec = family.spec.parse(own)
+    made_from = {role: role[0] * 16 for role in family.sources(spec)}
+    return Job.of(family.kind, spec, made_from)
 
 
 def arrays_of(family) -> dict[str, np.ndarray]:
@@ -51,6 +53,12 @@ def arrays_of(family) -> dict[str, np.ndarray]:
         known_NC = np.eye(CLASSES, dtype=np.float32)[labels_N]
         noise_NH = generator.normal(size=(size, WIDTH)).astype(np.float32)
         arrays[f"{split}.labels"] = labels_N
+        if family.long:
+            drawn = readings.separable(family, job_of(family).spec, CLASSES, size, size)
+            arrays[f"{split}.tokens"] = drawn.features_NH.numpy()
+            for name, tensor in (drawn.more or {}).items() if split == "train" else ():
+                of_split = name if name.startswith("adapter.") else f"train.{name}"
+                arrays[of_split] = tensor.numpy().copy()
         arrays[f"{split}.features"] = known_NC @ np.eye(CLASSES, WIDTH, dtype=np.float32) + noise_NH
         if "soft_labels" in family.reads:
             arrays[f"{split}.logits"] = 3 * known_NC
@@ -94,7 +102,7 @@ def test_what_is_published_gives_the_published_measures_again(family, tmp_path):
     parameters_SP = torch.from_numpy(tensors["parameters"])
     model = family.restore(families.parse(record.spec), WIDTH, CLASSES, parameters_SP)
     for split, short in (("validation", "val"), ("test", "test")):
-        part = trial.examples(arrays, split)
+        part = trial.examples(arrays, split, kinds.by_role(family.reads[0]).tensor)
         logits_SNC = model.predict(part.features_NH)
         for name, value_S in classification(logits_SNC, part.labels_N, part.logits_NC).items():
             assert record.summary["metrics"][f"{short}.{name}"] == value_S.tolist(), name
@@ -189,7 +197,7 @@ def test_the_command_trains_and_prints_the_fingerprint(held, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"family": "tahn"}, "unknown family 'tahn'; did you mean 'tanh'? There are: linear, "),
+        ({"family": "tahn"}, "unknown family 'tahn'; did you mean 'tanh'? There are: distilbert, "),
         ({"family": "tanh", "angles": "raw"}, "unknown key 'angles'"),
         ({"fit": {"epocs": 2}}, "unknown key 'fit.epocs'; did you mean 'epochs'? There are: "),
     ],

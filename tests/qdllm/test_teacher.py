@@ -9,6 +9,7 @@ from tiny_models import FAMILIES, HIDDEN, save, texts_of
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from qdllm import teacher
+from qdllm.batches import batches
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.models import LORA_TARGETS
@@ -232,7 +233,7 @@ def test_a_tokenizer_without_an_end_is_refused(folders, tmp_path):
 
 def test_batches_hold_every_row_once_and_waste_little(folders):
     lengths = np.random.default_rng(0).integers(5, 128, 1000)
-    cut = teacher.batches(lengths, 32, np.random.default_rng(1))
+    cut = batches(lengths, 32, np.random.default_rng(1))
     assert sorted(np.concatenate(cut)) == list(range(1000))
     assert sorted(map(len, cut)) == [8] + [32] * 31
     assert sum(len(rows) * lengths[rows].max() for rows in cut) < 1.1 * lengths.sum()
@@ -240,8 +241,8 @@ def test_batches_hold_every_row_once_and_waste_little(folders):
 
 def test_batches_are_the_generators(folders):
     lengths = [1, 2, 3] * 50
-    first, again = (teacher.batches(lengths, 8, np.random.default_rng(3)) for _ in range(2))
-    other = teacher.batches(lengths, 8, np.random.default_rng(4))
+    first, again = (batches(lengths, 8, np.random.default_rng(3)) for _ in range(2))
+    other = batches(lengths, 8, np.random.default_rng(4))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 

@@ -24,7 +24,7 @@ def refused(call, *arguments):
 
 SETTINGS = {
     "fit.epoch=3": "unknown key 'fit.epoch'; did you mean 'epochs'? There are: batch_size, epochs",
-    "layers=3": "unknown key 'layers'. There are: angles, circuit",
+    "layers=3": "unknown key 'layers'. There are: angles, body, circuit",
     "circuit.ansatz=publisched": "unknown circuit.ansatz 'publisched'; did you mean 'published'?",
     "fit.epochs=0": "fit.epochs must be at least 1, but 0 was given",
     "fit.epochs=2.0": "fit.epochs must be a whole number, written without point and exponent",

@@ -1,0 +1,53 @@
+"""What a trial that takes long has done so far, as it lies in the store until its result does."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jobs.kinds import Job
+from jobs.kinds.teachers import CHECKPOINTS
+from jobs.store import Store
+from jobs.store.record import DamagedError, VersionError
+from qdllm.errors import StoreError
+from qdllm.specs import TrialSpec
+
+
+class Kept:
+    """Of one trial, in one store; see qdllm.fit.Kept. Another worker goes on from it."""
+
+    def __init__(self, job: Job[TrialSpec], store: Store) -> None:
+        self._job, self._store = job, store
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """As the protocol does; why what is there is not used is said in the worker's output."""
+        key = CHECKPOINTS.name, self._job.fingerprint
+        try:
+            if not self._store.has(*key):
+                return None
+            record, arrays = self._store.load(*key)
+        except (DamagedError, VersionError) as error:
+            print(f"{error}: it is not used, training begins anew", file=sys.stderr, flush=True)
+            return None
+        told = dict(record.model_dump()["summary"])
+        return told, {name: torch.tensor(arrays[name]) for name in arrays}
+
+    def save(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """As the protocol does. Raises StoreError."""
+        self._store.replace(
+            CHECKPOINTS.name,
+            self._job.fingerprint,
+            tensors={name: tensor.numpy() for name, tensor in tensors.items()},
+            spec=self._job.spec.model_dump(mode="json"),
+            made_from=self._job.made_from,
+            summary=told,
+            seconds=0.0,
+        )
+
+    def clear(self) -> None:
+        """Delete it, once its result is there. What cannot be deleted housekeeping will."""
+        with suppress(StoreError):
+            self._store.clear(f"{CHECKPOINTS.name}/{self._job.fingerprint}")

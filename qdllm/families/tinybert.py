@@ -1,0 +1,190 @@
+"""TinyBERT: a narrower body that follows embeddings, states and attention (Jiao et al., arXiv
+1909.10351).
+
+First the transformer's own terms, then the prediction's: −Σ p log q at T = 1, without hard labels.
+All weights are 1, and one map with bias serves embeddings and every layer, as in the authors'
+program; its means over padding and over classes are mended here. Their general stage on plain text
+has a stand-in: embeddings on the principal components of the larger model's. There is no
+augmentation of texts, which asks for a masked language model.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from qdllm import models
+from qdllm.errors import ConfigError
+from qdllm.families.tuned import BodiedSpec, Tuned
+from qdllm.rivals.specs import BodySpec, Weight, depth, same_tokens
+from qdllm.specs import Spec, TeacherSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qdllm.fit import Examples
+    from qdllm.rivals.bodies import Body
+    from qdllm.rivals.loop import Course
+
+
+class TinyBertTerms(Spec):
+    """The first three weigh in the first stage, which has `transformer_epochs` epochs before those
+    of `tuning`; the others in the second."""
+
+    embeddings: Weight = 1.0
+    hidden: Weight = 1.0
+    attention: Weight = 1.0
+    prediction: Weight = 1.0
+    hard: Weight = 0.0
+    transformer_epochs: Annotated[int, Field(ge=0, le=10_000)] = 3
+
+
+class TinyBertSpec(BodiedSpec):
+    """A body of 3 layers, 192 wide, with as many heads as its teacher."""
+
+    family: Literal["tinybert"] = "tinybert"
+    teacher: TeacherSpec = TeacherSpec()
+    body: BodySpec = BodySpec(layers=(0, 1, 2), start="pca", width=192, intermediate=768)
+    terms: TinyBertTerms = TinyBertTerms()
+
+    @property
+    def followed(self) -> tuple[int, ...]:
+        """The teacher's state that each of the body's follows, the embeddings' first: g(m) = mN/M.
+
+        Raises ConfigError for a model whose depth is not known.
+        """
+        layers, of = len(self.body.layers), depth(self.teacher.model, self.teacher.weights)
+        return tuple(state * of // layers for state in range(layers + 1))
+
+    @property
+    def teacher_layers(self) -> tuple[int, ...]:
+        """The teacher's states that are read, where they are pooled."""
+        return tuple(sorted(set(self.followed)))
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the teacher's states are of the body's own tokens."""
+        return same_tokens(self.teacher, self.encoder)
+
+    @property
+    def first_stage(self) -> bool:
+        """Whether there is one."""
+        terms = self.terms
+        weights = terms.embeddings, terms.hidden, terms.attention if self.by_token else 0.0
+        return bool(terms.transformer_epochs) and any(weights)
+
+
+class TinyBert(Tuned[TinyBertSpec]):
+    """Two-stage transformer distillation."""
+
+    name = "tinybert"
+    label = "TinyBERT"
+    plural = "TinyBERT bodies"
+    kind = "tinybert"
+    spec = TinyBertSpec
+    reads = ("tokens", "soft_labels")
+    paper = "TinyBERT"
+
+    def sources(self, spec: TinyBertSpec) -> tuple[str, ...]:
+        """As Family does: the teacher itself, or its pooled states, where a term asks for them."""
+        more = "adapter" if spec.by_token else "teacher_states"
+        return (*self.reads, *[more] * spec.first_stage)
+
+    def lacks(self, spec: TinyBertSpec) -> tuple[str, ...]:
+        """As Family does."""
+        if spec.by_token:
+            return ()
+        return ("attention is gone", "embeddings and states pooled and standardised")
+
+    def check(self, spec: TinyBertSpec, texts_C: Sequence[int]) -> None:
+        """As Family does."""
+        super().check(spec, texts_C)
+        heads = models.config(spec.encoder.model, spec.encoder.weights)["num_attention_heads"]
+        layers, of = len(spec.body.layers), depth(spec.teacher.model, spec.teacher.weights)
+        if spec.first_stage and layers > of:
+            raise ConfigError(
+                f"body.layers: {layers} were given, but teacher {spec.teacher.model!r} has {of} to "
+                "follow; give no more than that"
+            )
+        own = spec.body.heads or heads
+        if spec.by_token and spec.first_stage and spec.terms.attention and own != heads:
+            raise ConfigError(
+                f"body.heads: attention follows the teacher head by head, but {own} was given and "
+                f"{spec.teacher.model!r} has {heads}; give body.heads={heads}, or "
+                "terms.attention=0"
+            )
+
+    def epochs(self, spec: TinyBertSpec) -> int:
+        """As Family does: those of both stages."""
+        return spec.terms.transformer_epochs * spec.first_stage + spec.tuning.epochs
+
+    def teaching(
+        self, spec: TinyBertSpec, train: "Examples", classes: int
+    ) -> "Callable[[Body, int], Course]":
+        """As Tuned does."""
+        import torch
+
+        from qdllm.rivals.loop import Batch, Course, Stage, softly
+        from qdllm.rivals.teaching import Beside, maps, pooled
+        from qdllm.rivals.terms import (
+            cross_entropy,
+            score_error,
+            soft_cross_entropy,
+            squared_error,
+        )
+
+        terms, teacher_NC, sources = spec.terms, softly(train), self.sources(spec)
+        beside = Beside(spec.teacher, classes, train.more) if "adapter" in sources else None
+        theirs = (
+            pooled(train, spec.teacher_layers, standardised=True)
+            if "teacher_states" in sources
+            else {}
+        )
+        weights = [terms.embeddings, *[terms.hidden] * len(spec.body.layers)]
+
+        def course(net: "Body", seed: int) -> Course:
+            scored = bool(terms.attention and beside)
+            wide = next((each.shape[1] for each in theirs.values()), 0) or (
+                models.config(spec.teacher.model, spec.teacher.weights)["hidden_size"]
+                if beside
+                else 0
+            )
+            aside = maps(1, net.width, wide, seed) if spec.first_stage else None
+
+            def transformer(batch: Batch) -> "Tensor":
+                assert aside is not None, "the first stage has a map"
+                net.scored = scored
+                said, mask_NT = net(batch.ids_NT, batch.mask_NT), batch.mask_NT
+                net.scored = False
+                loss_N = torch.zeros(len(batch.labels_N), device=mask_NT.device)
+                if beside:
+                    states, scores = beside(batch, scored)
+                    for weight, own, layer in zip(weights, said.states, spec.followed, strict=True):
+                        apart_N = squared_error(aside[0](own), states[layer], mask_NT)
+                        loss_N = loss_N + weight * apart_N
+                    for own, layer in zip(said.scores, spec.followed[1:], strict=False):
+                        # A state's layer is the one before it.
+                        apart_N = score_error(own, scores[layer - 1], mask_NT)
+                        loss_N = loss_N + terms.attention * apart_N
+                    return loss_N
+                ones = torch.ones_like(mask_NT[:, :1])
+                for weight, own, layer in zip(weights, said.states, spec.followed, strict=True):
+                    mapped_NH = aside[0](net.pool(own, mask_NT))
+                    target_NH = theirs[layer][batch.rows_N]
+                    apart_N = squared_error(mapped_NH.unsqueeze(1), target_NH.unsqueeze(1), ones)
+                    loss_N = loss_N + weight * apart_N
+                return loss_N
+
+            def prediction(batch: Batch) -> "Tensor":
+                said = net(batch.ids_NT, batch.mask_NT)
+                soft_N = soft_cross_entropy(said.logits_NC, teacher_NC[batch.rows_N])
+                hard_N = cross_entropy(said.logits_NC, batch.labels_N)
+                return terms.prediction * soft_N + terms.hard * hard_N
+
+            first = Stage(terms.transformer_epochs * spec.first_stage, transformer)
+            return Course(net, [first, Stage(spec.tuning.epochs, prediction)], aside)
+
+        return course
+
+
+FAMILY = TinyBert()

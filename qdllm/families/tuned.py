@@ -1,0 +1,115 @@
+"""What the families of fine-tuned bodies have in common; each says what its loss is."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from qdllm import models
+from qdllm.errors import ConfigError
+from qdllm.families.family import Family
+from qdllm.rivals.specs import BodySpec, TuningSpec, check_body
+from qdllm.specs import EncoderSpec, Seeds, TrialSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qdllm.fit import Examples, Kept, Report, Trained
+    from qdllm.rivals.bodies import Net
+    from qdllm.rivals.loop import Course, Rows
+
+
+class BodiedSpec(TrialSpec):
+    """What the specs of all these families have. The encoder's model is what bodies are cut from;
+    of its other settings, `max_length` alone is read."""
+
+    encoder: EncoderSpec = EncoderSpec()
+    body: BodySpec = BodySpec()
+    tuning: TuningSpec = TuningSpec()
+    seeds: Seeds = (0, 1, 2, 3, 4)
+
+
+B = TypeVar("B", bound=BodiedSpec)
+
+
+class Tuned(Family[B], Generic[B]):
+    """A body, all of it trained; a rival says how."""
+
+    reads: ClassVar[tuple[str, ...]] = ("tokens",)
+    long = True
+    told: ClassVar[Mapping[str, str]] = {
+        "lr": "spec/tuning/lr",
+        "epochs": "spec/tuning/epochs",
+        "validation": "metrics/val.accuracy",
+    }
+
+    def net(self, spec: B, classes: int, dropout: float) -> "Net":
+        """A net without values, on torch's default device; a plain body unless a rival differs."""
+        from qdllm.rivals.bodies import empty
+
+        return empty(spec.body, spec.encoder, classes, dropout)
+
+    @abstractmethod
+    def teaching(self, spec: B, train: "Examples", classes: int) -> "Callable[[Any, int], Course]":
+        """What makes of a body and its seed how it is trained on those texts."""
+
+    def check(self, spec: B, texts_C: Sequence[int]) -> None:
+        """As Family does."""
+        if "soft_labels" in self.reads and spec.teacher.model == models.NOBODY:
+            raise ConfigError(
+                f"teacher.model: {self.label} learns from a teacher, but {models.NOBODY!r} was "
+                "given; name one, or take the body without a teacher, family=hard"
+            )
+        check_body(spec.body, spec.encoder)
+
+    def reader(self, spec: B) -> "Callable[[Sequence[str]], Tensor]":
+        """As Family does."""
+        from qdllm.rivals.reading import reader
+
+        return reader(spec.encoder)
+
+    def parameters(self, spec: B, features: int, classes: int) -> int:
+        """As Family does: the whole body's, embeddings among them."""
+        import torch
+
+        from qdllm.rivals.bodies import size
+
+        with torch.device("meta"):
+            return size(self.net(spec, classes, 0.0))
+
+    def train(
+        self,
+        spec: B,
+        train: "Examples",
+        validation: "Examples",
+        report: "Report",
+        kept: "Kept | None" = None,
+    ) -> "Trained":
+        """As Family does."""
+        import torch
+
+        from qdllm.rivals import bodies, loop
+
+        source, classes = bodies.load(spec.encoder), 1 + int(train.labels_N.max())
+        teach = self.teaching(spec, train, classes)
+
+        def make(seed: int) -> "Course":
+            with torch.device("meta"):
+                net = self.net(spec, classes, spec.tuning.dropout)
+            return teach(bodies.begun(net, spec.body, seed, source), seed)
+
+        return loop.train(spec.tuning, spec.seeds, make, train, validation, report, kept)
+
+    def restore(self, spec: B, features: int, classes: int, parameters_SP: "Tensor") -> "Rows":
+        """As Family does."""
+        from qdllm.rivals import loop
+
+        return loop.Rows(self.net(spec, classes, 0.0), parameters_SP)
+
+    def epochs(self, spec: B) -> int:
+        """As Family does."""
+        return spec.tuning.epochs
+
+    def work(self, spec: B) -> tuple[tuple[Any, ...], float]:
+        """As Family does."""
+        alike = spec.encoder.model, spec.encoder.max_length, spec.body, spec.tuning.batch_size
+        return alike, len(spec.seeds) * self.epochs(spec)

@@ -1,0 +1,391 @@
+"""Training of what reads tokens: one plain loop over stages, one seed after another.
+
+A seed's batches and dropout hang on seed and step alone, so training that is broken off goes on
+from what it kept, and ends as it would have.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, vector_to_parameters
+
+from qdllm.batches import batches, scheduled
+from qdllm.errors import TrialError
+from qdllm.fit import Examples, Kept, Report, Trained
+from qdllm.metrics import classification
+from qdllm.rivals.bodies import Net, trained, vector
+from qdllm.rivals.specs import TuningSpec
+from qdllm.rivals.terms import cross_entropy
+
+KEEP_SECONDS = 60.0
+"""Between two times that training is kept: what a killed worker costs at most."""
+CHUNK = 64
+"""Texts that a prediction takes at once, to bound its memory."""
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""torch's names for what Adam knows of a parameter."""
+
+
+class Batch(NamedTuple):
+    """What a loss reads. `rows_N`: the texts' places in the training split."""
+
+    ids_NT: Tensor
+    mask_NT: Tensor
+    labels_N: Tensor
+    rows_N: Tensor
+
+
+Loss = Callable[[Batch], Tensor]
+"""A value for each text of a batch, of the net that it was made for."""
+Predict = Callable[[], Tensor]
+"""logits_NC of the net so far for the whole training split."""
+Choose = Callable[[Predict], tuple[Tensor, Tensor]]
+"""Which rows of the training split are read, and the labels that each goes by."""
+
+
+class Stage(NamedTuple):
+    """A part of training: so many epochs with one loss.
+
+    Where it chooses what it reads, the net begins anew, and learning rates with it.
+    """
+
+    epochs: int
+    loss: Loss
+    choose: Choose | None = None
+
+
+class Course(NamedTuple):
+    """How one seed's net is trained. `aside`: what is trained with it and thrown away."""
+
+    net: Net
+    stages: Sequence[Stage]
+    aside: nn.Module | None = None
+
+
+@dataclass
+class Progress:
+    """How far training is: what finished seeds left, and where the one under way stands."""
+
+    rows: list[Tensor] = field(default_factory=list)
+    curves: list[list[dict[str, float]]] = field(default_factory=list)
+    """A point for each epoch of each seed; those of the one under way come last."""
+    step: int = 0
+    """Batches of the epoch under way that are done."""
+    loss: float = 0.0
+    elapsed: float = 0.0
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """Values and Adam's moments of the seed under way; empty before its first step."""
+
+
+def device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(
+    tuning: TuningSpec,
+    seeds: Sequence[int],
+    make: Callable[[int], Course],
+    training: Examples,
+    validation: Examples,
+    report: Report,
+    kept: Kept | None = None,
+) -> Trained:
+    """Train a net for each seed, and keep what it is after the last epoch.
+
+    `make(seed)`: a net as it is before training, and its stages, which have as many epochs for each
+    seed. `validation`'s loss is the cross-entropy with its labels, whatever the stages' is.
+    Raises TrialError, with seed and epoch, where a loss or what is trained stops being finite.
+    """
+    progress = _resumed(kept)
+    for seed in seeds[len(progress.rows) :]:
+        row = _Row(tuning, seed, make(seed), training, progress)
+        row.train(validation, kept)
+        progress.rows.append(vector(row.net.still()))
+        progress.step, progress.state = 0, {}
+    names = sorted(progress.curves[0][0].keys() - {"seconds"})
+    curves = {
+        name: torch.tensor(
+            [[point[name] for point in points] for points in progress.curves], dtype=torch.float64
+        )
+        for name in names
+    }
+    seconds_E = [
+        sum(point["seconds"] for point in at_epoch)
+        for at_epoch in zip(*progress.curves, strict=True)
+    ]
+    for epoch in range(len(seconds_E)):
+        report(epoch + 1, {name: curve_SE[:, epoch] for name, curve_SE in curves.items()})
+    return Trained(torch.stack(progress.rows), curves, seconds_E)
+
+
+class _Epoch(NamedTuple):
+    """One epoch of a course: `at` of `of` epochs that share one course of learning rates."""
+
+    stage: Stage
+    at: int
+    of: int
+
+
+def _epochs(stages: Sequence[Stage]) -> list[_Epoch]:
+    found: list[_Epoch] = []
+    starts = [number for number, stage in enumerate(stages) if number == 0 or stage.choose]
+    for start, end in zip(starts, [*starts[1:], len(stages)], strict=True):
+        segment = [stage for stage in stages[start:end] for _ in range(stage.epochs)]
+        found += [_Epoch(stage, at, len(segment)) for at, stage in enumerate(segment)]
+    return found
+
+
+class _Row:
+    """One seed's training under way."""
+
+    def __init__(
+        self,
+        tuning: TuningSpec,
+        seed: int,
+        course: Course,
+        training: Examples,
+        progress: Progress,
+    ) -> None:
+        """Takes up where `progress` stands, which it writes on."""
+        self.tuning, self.seed, self.training, self.progress = tuning, seed, training, progress
+        self.net, self.epochs = course.net.to(device()), _epochs(course.stages)
+        self.parts = [self.net, *([course.aside.to(device())] if course.aside else [])]
+        self.begun = {name: tensor.detach().clone() for name, tensor in self._values().items()}
+        self.lengths = _lengths(training.features_NH)
+        self.rows_N, self.labels_N = torch.arange(len(training.labels_N)), training.labels_N
+        self.adam = self._adam()
+        if len(progress.curves) == len(progress.rows):
+            progress.curves.append([])
+        if progress.state:
+            self._restore()
+
+    @property
+    def points(self) -> list[dict[str, float]]:
+        """What is known of each finished epoch."""
+        return self.progress.curves[-1]
+
+    def train(self, validation: Examples, kept: Kept | None) -> None:
+        """All epochs that are left."""
+        self.saved = time.perf_counter()
+        for number in range(len(self.points), len(self.epochs)):
+            epoch = self.epochs[number]
+            if epoch.stage.choose and epoch.at == 0 and not self.progress.step:
+                self._begin_anew(epoch.stage.choose)
+            began = time.perf_counter() - self.progress.elapsed
+            for _ in self._steps(number, epoch):
+                self.progress.elapsed = time.perf_counter() - began
+                self._keep(kept)
+            point = {"train.loss": self.progress.loss / len(self.rows_N)}
+            seconds = time.perf_counter() - began
+            point |= self._validated(validation)
+            self.points.append(point | {"seconds": seconds})
+            self.progress.step, self.progress.loss, self.progress.elapsed = 0, 0.0, 0.0
+            self._keep(kept)
+
+    def _steps(self, number: int, epoch: _Epoch) -> Iterator[int]:
+        """What is left of an epoch, step by step."""
+        progress, tuning = self.progress, self.tuning
+        generator = np.random.default_rng([self.seed, number])
+        lengths = self.lengths[self.rows_N.numpy()].tolist()
+        cut = batches(lengths, tuning.batch_size, generator)
+        self.net.train()
+        for step in range(progress.step, len(cut)):
+            at = torch.from_numpy(cut[step])
+            batch = _batch(self.training.features_NH, self.rows_N[at], self.labels_N[at])
+            with _dropout_masks(self.seed, number, step):
+                loss_N = epoch.stage.loss(batch)
+            self.adam.zero_grad()
+            loss_N.mean().backward()
+            parameters = trained(self.parts).values()
+            clip_grad_norm_(parameters, tuning.clip)
+            for group in self.adam.param_groups:
+                group["lr"] = scheduled(
+                    tuning.lr,
+                    tuning.warmup,
+                    epoch.at * len(cut) + step,
+                    epoch.of * len(cut),
+                )
+            self.adam.step()
+            progress.step = step + 1
+            progress.loss += float(loss_N.detach().sum())
+            yield step
+
+    def _begin_anew(self, choose: Choose) -> None:
+        """The net as it was before training, on the rows and labels that the one so far chooses."""
+        ids_NT = self.training.features_NH
+        rows_N, labels_N = choose(lambda: logits(self.net.still(), ids_NT))
+        self.rows_N, self.labels_N = rows_N, labels_N
+        self._overwrite(self.begun)
+        self.adam = self._adam()
+
+    @torch.no_grad()
+    def _validated(self, validation: Examples) -> dict[str, float]:
+        """The validation split's loss and measures, as what is kept of the net gives them."""
+        still = self.net.still()
+        finite = all(parameter.isfinite().all() for parameter in still.parameters())
+        logits_NC = logits(still, validation.features_NH)
+        loss = float(cross_entropy(logits_NC, validation.labels_N).mean())
+        if not (finite and np.isfinite(loss) and np.isfinite(self.progress.loss)):
+            raise TrialError(
+                f"training diverged in epoch {len(self.points) + 1} for seeds [{self.seed}]: "
+                "losses or parameters are no longer finite; try a learning rate below "
+                f"{self.tuning.lr:g}"
+            )
+        measured = classification(logits_NC.unsqueeze(0), validation.labels_N, validation.logits_NC)
+        return {"val.loss": loss} | {
+            f"val.{name}": float(value_S[0]) for name, value_S in measured.items()
+        }
+
+    def _adam(self) -> torch.optim.AdamW:
+        """AdamW, whose decay spares biases and norms."""
+        parameters = [*trained(self.parts).values()]
+        decayed = [one for one in parameters if one.dim() > 1]
+        spared = [one for one in parameters if one.dim() < 2]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed},
+            {"params": spared, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            groups,
+            lr=self.tuning.lr,
+            weight_decay=self.tuning.weight_decay,
+        )
+
+    def _values(self) -> dict[str, Tensor]:
+        """Everything that training changes, by name: parameters, and running statistics."""
+        return {
+            f"{at}.{name}": tensor
+            for at, part in enumerate(self.parts)
+            for name, tensor in part.state_dict().items()
+        }
+
+    @torch.no_grad()
+    def _overwrite(self, values: dict[str, Tensor]) -> None:
+        for name, tensor in self._values().items():
+            tensor.copy_(values[name])
+
+    def _keep(self, kept: Kept | None) -> None:
+        """Keep where training stands, if that was not done for a while."""
+        if kept is None or time.perf_counter() - self.saved < KEEP_SECONDS:
+            return
+        state = {f"value/{name}": tensor for name, tensor in self._values().items()}
+        for name, parameter in trained(self.parts).items():
+            # Nothing is known of what has had no gradient yet.
+            for part, tensor in self.adam.state.get(parameter, {}).items():
+                state[f"{part}/{name}"] = tensor
+        state |= {"rows": self.rows_N, "labels": self.labels_N}
+        self.progress.state = {name: tensor.detach().cpu() for name, tensor in state.items()}
+        told = {name: getattr(self.progress, name) for name in TOLD}
+        finished = {f"row/{at}": row for at, row in enumerate(self.progress.rows)}
+        kept.save(told, self.progress.state | finished)
+        self.saved = time.perf_counter()
+
+    def _restore(self) -> None:
+        """Go on from what was kept."""
+        state = self.progress.state
+        self._overwrite({name: state[f"value/{name}"] for name in self._values()})
+        for name, parameter in trained(self.parts).items():
+            if f"{ADAM[0]}/{name}" in state:
+                known = {part: state[f"{part}/{name}"] for part in ADAM}
+                # Steps are counted on the CPU, wherever the parameter is.
+                self.adam.state[parameter] = {
+                    part: tensor if part == "step" else tensor.to(parameter.device)
+                    for part, tensor in known.items()
+                }
+        self.rows_N, self.labels_N = state["rows"], state["labels"]
+
+
+TOLD = ("curves", "step", "loss", "elapsed")
+"""What of a `Progress` is no tensor."""
+
+
+def _resumed(kept: Kept | None) -> Progress:
+    """Where training stands by what was kept, or its very beginning."""
+    found = kept.load() if kept else None
+    if found is None or not found[0].keys() >= set(TOLD):
+        return Progress()
+    told, tensors = found
+    rows = sorted((name for name in tensors if name.startswith("row/")), key=lambda one: one[4:])
+    finished = [tensors.pop(f"row/{at}") for at in range(len(rows))]
+    return Progress(rows=finished, state=tensors, **{name: told[name] for name in TOLD})
+
+
+class Rows:
+    """Trained nets of one shape, one at a time in memory."""
+
+    def __init__(self, net: Net, parameters_SP: Tensor) -> None:
+        """`net`: one of that shape, whose values do not matter."""
+        self._net, self._rows = net.still().to(device()).eval(), parameters_SP
+
+    def predict(self, features_NH: Tensor) -> Tensor:
+        """logits_SNC for token ids, −1 where a text has ended."""
+        parts = []
+        for row_P in self._rows:
+            vector_to_parameters(row_P.to(device()), self._net.parameters())
+            parts.append(logits(self._net, features_NH))
+        return torch.stack(parts)
+
+
+@torch.no_grad()
+def logits(net: Net, ids_NT: Tensor) -> Tensor:
+    """logits_NC in inference, row n for text n; texts of similar length go together."""
+    net.eval()
+    order = torch.argsort(_lengths_of(ids_NT), descending=True, stable=True)
+    parts = [net(*_padded(ids_NT[rows])).logits_NC.cpu() for rows in order.split(CHUNK)]
+    found_NC = torch.cat(parts)
+    return torch.empty_like(found_NC).index_copy_(0, order, found_NC)
+
+
+def softly(training: Examples) -> Tensor:
+    """The teacher's raw logits_NC of the training split."""
+    assert training.logits_NC is not None, "whoever asks has named them among what it reads"
+    return training.logits_NC.to(device())
+
+
+def on_labels(epochs: int) -> Callable[[Net, int], Course]:
+    """What makes of a net a course of one stage: cross-entropy with the labels."""
+
+    def course(net: Net, seed: int) -> Course:
+        def loss(batch: Batch) -> Tensor:
+            return cross_entropy(net(batch.ids_NT, batch.mask_NT).logits_NC, batch.labels_N)
+
+        return Course(net, [Stage(epochs, loss)])
+
+    return course
+
+
+def _lengths_of(ids_NT: Tensor) -> Tensor:
+    return (ids_NT >= 0).sum(1)
+
+
+def _lengths(ids_NT: Tensor) -> np.ndarray:
+    lengths: np.ndarray = _lengths_of(ids_NT).numpy()
+    return lengths
+
+
+def _padded(ids_NT: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids and mask of a batch, no longer than its longest text."""
+    mask_NT = ids_NT >= 0
+    length = int(mask_NT.sum(1).max())
+    ids = ids_NT[:, :length].clamp(min=0).long().to(device())
+    return ids, mask_NT[:, :length].long().to(device())
+
+
+def _batch(ids_NT: Tensor, rows_N: Tensor, labels_N: Tensor) -> Batch:
+    ids, mask = _padded(ids_NT[rows_N])
+    return Batch(ids, mask, labels_N.to(device()), rows_N.to(device()))
+
+
+@contextmanager
+def _dropout_masks(*seed: int) -> Iterator[None]:
+    """Dropout draws from torch's own generator: seed it here, and leave it as it was."""
+    where = device()
+    with torch.random.fork_rng([] if where.type == "cpu" else [where]):
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield

@@ -1,0 +1,179 @@
+"""The staged loop: what is broken off ends as it would have, and rivals without their terms are
+their control."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import readings
+import torch
+from torch import Tensor
+
+from qdllm import families
+from qdllm.families import Family, lsfls
+from qdllm.fit import Examples
+from qdllm.rivals import loop
+from qdllm.specs import TrialSpec
+
+CLASSES = 3
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def parsed(name: str, **settings: Any) -> tuple[Family[Any], TrialSpec]:
+    family = families.family(name)
+    return family, family.spec.parse(readings.settings(family) | {"seeds": [4, 0]} | settings)
+
+
+def trained(name: str, kept: Any = None, **settings: Any):
+    family, spec = parsed(name, **settings)
+    splits = [readings.separable(family, spec, CLASSES, *drawn) for drawn in ((45, 0), (31, 1))]
+    return family.train(spec, *splits, lambda *_: None, kept=kept)
+
+
+class Broken(Exception):
+    """What ends a worker here."""
+
+
+class Memory:
+    """Keeps as a store does, as bytes, and ends training after so many times."""
+
+    def __init__(self, lasts: int) -> None:
+        self.lasts, self.saved, self.seen = lasts, None, 0
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        if self.saved is None:
+            return None
+        return json.loads(self.saved[0]), {name: one.clone() for name, one in self.saved[1].items()}
+
+    def save(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self.saved = json.dumps(told), {name: one.clone() for name, one in tensors.items()}
+        self.seen += 1
+        if self.seen == self.lasts:
+            raise Broken
+
+
+@pytest.mark.parametrize("name", ["hard", "tinybert", "lsfls", "hitin"])
+def test_training_that_is_broken_off_anywhere_ends_with_the_same_bits(name, monkeypatch):
+    """With maps thrown away, chosen labels, and running statistics, at every fifth step."""
+    monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
+    whole, memory = trained(name), Memory(5)
+    for _ in range(100):
+        try:
+            found = trained(name, memory)
+            break
+        except Broken:
+            memory.seen = 0
+    assert torch.equal(found.parameters_SP, whole.parameters_SP)
+    for curve, values_SE in whole.curves.items():
+        assert torch.equal(found.curves[curve], values_SE), curve
+
+
+def test_what_another_program_kept_is_not_gone_on_from():
+    memory = Memory(0)
+    memory.saved = json.dumps({"curve": []}), {}
+    assert torch.equal(trained("hard", memory).parameters_SP, trained("hard").parameters_SP)
+
+
+OFF = {
+    "pkd": {"terms": {"alpha": 0.0, "states": 0.0}},
+    "distilbert": {"terms": {"kl": 0.0, "cosine": 0.0, "hard": 1.0}},
+    "minillm": {"terms": {"reverse_kl": 0.0, "hard": 1.0, "hard_epochs": 1}},
+    "lsfls": {"few": {"labelled": "all"}, "body": readings.BODY},
+}
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_a_rival_without_its_own_terms_is_its_control_to_the_bit(name):
+    control, rival = trained("hard"), trained(name, **OFF[name])
+    assert torch.equal(rival.parameters_SP, control.parameters_SP)
+
+
+def test_tinybert_without_its_own_terms_is_its_narrow_bodys_control():
+    body = readings.OWN["tinybert"]["body"]
+    terms = {"transformer_epochs": 0, "prediction": 0.0, "hard": 1.0}
+    assert torch.equal(
+        trained("tinybert", terms=terms).parameters_SP, trained("hard", body=body).parameters_SP
+    )
+
+
+@pytest.mark.parametrize("name", ["pkd", "distilbert", "minillm", "tinybert", "kl"])
+def test_a_rival_with_them_is_not(name):
+    control = trained("hard", body=readings.OWN.get(name, {}).get("body", readings.BODY))
+    assert not torch.equal(trained(name).parameters_SP, control.parameters_SP)
+
+
+@pytest.mark.parametrize("name", ["pkd", "distilbert", "tinybert"])
+def test_under_a_teacher_of_another_model_it_says_what_falls_away_and_trains(name, tmp_path):
+    import tiny_models
+
+    family, own = parsed(name)
+    assert family.lacks(own) == ()
+    other = tiny_models.save("bloom", tmp_path)
+    teacher = {"model": other, "max_length": 16, "rank": 2}
+    assert families.of(own).lacks(parsed(name, teacher=teacher)[1])
+    spec = parsed(name, teacher=teacher)[1]
+    assert "adapter" not in family.sources(spec)
+    assert "teacher_states" in family.sources(spec)
+    family.check(spec, [15, 15, 15])
+    found = trained(name, teacher=teacher)
+    size = family.parameters(spec, 0, CLASSES)
+    assert found.parameters_SP.shape == (2, size), "maps are thrown away"
+
+
+def test_learning_rates_warm_up_and_decay_over_all_stages_alike():
+    steps = [loop.scheduled(1.0, 0.25, step, 8) for step in range(8)]
+    assert steps == pytest.approx([1 / 3, 2 / 3, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    stages = [loop.Stage(2, None), loop.Stage(1, None), loop.Stage(1, None, lambda predict: None)]
+    assert [(epoch.at, epoch.of) for epoch in loop._epochs(stages)] == [
+        (0, 3),
+        (1, 3),
+        (2, 3),
+        (0, 1),
+    ]
+
+
+def test_few_labels_are_drawn_of_each_class_from_the_training_split_alone():
+    labels_N = torch.arange(60) % 3
+    rows_N = lsfls.drawn(labels_N, 4, 3, seed=1)
+    assert labels_N[rows_N].bincount().tolist() == [4, 4, 4]
+    assert len(set(rows_N.tolist())) == 12
+    assert not torch.equal(rows_N, lsfls.drawn(labels_N, 4, 3, seed=2))
+
+
+def test_the_clearest_of_each_predicted_class_join_and_no_labelled_text_twice():
+    sure_N = torch.tensor([9.0, 1.0, 5.0, 3.0, 7.0, 2.0, 8.0, 4.0])
+    logits_NC = torch.stack([sure_N, torch.zeros(8)], 1)
+    logits_NC[4:] = logits_NC[4:].flip(1)
+    rows_N, labels_N = lsfls.clearest(logits_NC, torch.tensor([0, 6]), 0.7)
+    # Of rows 1 to 3 and of 4, 5 and 7, two each.
+    assert rows_N.tolist() == [2, 3, 4, 7]
+    assert labels_N.tolist() == [0, 0, 1, 1]
+
+
+def test_self_training_sees_no_label_but_those_it_was_given():
+    """Other labels of all other texts change nothing."""
+    family, spec = parsed("lsfls", seeds=[4])
+    split, validation = (
+        readings.separable(family, spec, CLASSES, *drawn) for drawn in ((45, 0), (31, 1))
+    )
+    given_N = lsfls.drawn(split.labels_N, spec.few.labelled, CLASSES, 4)
+    own = lsfls.drawn
+
+    def same(labels_N: Tensor, each: int, classes: int, seed: int) -> Tensor:
+        return given_N
+
+    found = []
+    for shift in (0, 1):
+        labels_N = (split.labels_N + shift) % CLASSES
+        labels_N[given_N] = split.labels_N[given_N]
+        examples = Examples(split.features_NH, None, labels_N)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lsfls, "drawn", same)
+            found.append(family.train(spec, examples, validation, lambda *_: None))
+    assert lsfls.drawn is own
+    assert torch.equal(found[0].parameters_SP, found[1].parameters_SP)
