@@ -10,14 +10,15 @@ from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.evaluations import EVALUATIONS
 from jobs.requests import EvaluationRequest
-from jobs.store import Store, parsed, unfit
+from jobs.store import Store, parsed
+from jobs.students import trained
 from jobs.trial import examples
 from qdllm import mindquantum
 from qdllm.engine.statevector import expectations as engine
+from qdllm.errors import StoreError
 from qdllm.families.quantum import FAMILY, StudentSpec
 from qdllm.metrics import classification
 from qdllm.specs import EvaluationSpec
-from qdllm.student import restore
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
 
@@ -38,20 +39,14 @@ def run(
     if store.has(EVALUATIONS.name, job.fingerprint):
         return
     began = time.perf_counter()
-    record, tensors = store.load(FAMILY.kind, job.made_from["student"])
-    spec = parsed(record, StudentSpec.parse)
+    record = store.record(FAMILY.kind, job.made_from["student"])
+    if record is None:
+        raise StoreError(f"there is no {FAMILY.kind}/{job.made_from['student']} in {store.uri}")
     test = examples(gather(store, record.made_from, dataset), "test")
-    parameters_SP = torch.tensor(tensors["parameters"], dtype=torch.float32)
-    features, classes = test.features_NH.shape[1], len(dataset.classes)
-    needed = FAMILY.parameters(spec, features, classes)
-    if parameters_SP.shape != (len(spec.seeds), needed):
-        given = tuple(parameters_SP.shape)
-        raise unfit(
-            record, f"has parameters of the shape {given}, ({len(spec.seeds)}, {needed}) is needed"
-        )
+    widths = test.features_NH.shape[1], len(dataset.classes)
+    found = trained(store, record.fingerprint, *widths)
     simulated, reference = (
-        restore(spec.circuit, spec.angles, features, classes, parameters_SP, SIMULATORS[backend])
-        for backend in (job.spec.backend, "engine")
+        found.under(SIMULATORS[backend]) for backend in (job.spec.backend, "engine")
     )
     parts, difference, total = [], 0.0, len(test.labels_N)
     with torch.no_grad():

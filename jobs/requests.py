@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from qdllm.processors.spec import MeasurementSpec
 from qdllm.rivals.specs import StatesSpec, TokensSpec
 from qdllm.specs import EncoderSpec, EvaluationSpec, Spec, TaskSpec, TeacherSpec
 
@@ -51,5 +52,13 @@ class EvaluationRequest(Spec):
     """Of `jobs.evaluate`; `student`: the fingerprint of one in the store."""
 
     evaluation: EvaluationSpec = EvaluationSpec()
+    student: str = Field(pattern=r"^[0-9a-f]{16}$")
+    store: str
+
+
+class MeasurementRequest(Spec):
+    """Of `jobs.measure`; `student`: the fingerprint of one in the store."""
+
+    measurement: MeasurementSpec = MeasurementSpec()
     student: str = Field(pattern=r"^[0-9a-f]{16}$")
     store: str

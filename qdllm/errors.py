@@ -39,6 +39,10 @@ class TrialError(QdllmError, RuntimeError):
     """A student trial that cannot go on, with the seed and epoch at which it stopped."""
 
 
+class DeviceError(QdllmError, RuntimeError):
+    """A processor that cannot be asked, or whose answer cannot be used."""
+
+
 class TrackingError(QdllmError, OSError):
     """Results that MLflow did not take. They are safe in the store."""
 

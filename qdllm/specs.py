@@ -221,7 +221,8 @@ def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], 
     for part in loc:
         if isinstance(part, int) or get_origin(found) is dict:
             path.append(str(part))
-            found = None
+            # A list's members may be groups too.
+            found = found if hasattr(found, "model_fields") else None
         elif found is not None and hasattr(found, "model_fields"):
             path.append(part)
             kind = found

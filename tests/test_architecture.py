@@ -41,6 +41,8 @@ HOMES = {
     },
     "mindquantum": {"qdllm/mindquantum.py"},
     "openqasm3": {"qdllm/circuits/openqasm.py"},
+    "qiskit_ibm_runtime": {"jobs/devices/ibm.py", "qdllm/processors/fake.py"},
+    "quafu": {"jobs/devices/quafu.py"},
     "sklearn": {"qdllm/families/linear.py", "qdllm/tfidf.py"},
     "obstore": {"jobs/store/results.py"},
     "optuna": {"orchestrator/tune/sampler.py"},
@@ -86,6 +88,7 @@ WINGS = {
         "models": {"errors", "messages", "outside"},
         "outside": {"addresses", "errors", "messages"},
         "plugins": {"errors"},
+        "processors": {"circuits", "engine", "errors", "messages", "outside", "specs"},
         "predictor": {"families", "saved"},
         "rivals": {
             "batches",
@@ -99,6 +102,7 @@ WINGS = {
             "teacher",
         },
         "saved": {"errors", "families", "messages", "models", "outside", "specs", "tfidf"},
+        "shots": {"circuits", "engine"},
         "specs": {"errors", "messages", "models"},
         "student": {"circuits", "engine"},
         "teacher": {"batches", "encoder", "errors", "models", "specs"},
@@ -106,11 +110,15 @@ WINGS = {
         "tfidf": {"errors", "models", "outside"},
     },
     "jobs": {
-        "evaluate": {"command", "inputs", "kinds", "requests", "store", "trial"},
+        "devices": {"kinds", "measure", "store", "students"},
+        "evaluate": {"command", "inputs", "kinds", "requests", "store", "students", "trial"},
+        "export": {"kinds", "store", "students"},
         "features": {"command", "kinds", "requests", "store"},
         "checkpoint": {"kinds", "store", "zero"},
         "fine_tune": {"checkpoint", "command", "zero"},
         "inputs": {"kinds", "store"},
+        "measure": {"command", "inputs", "kinds", "requests", "store", "students", "trial"},
+        "students": {"kinds", "store"},
         "kept": {"kinds", "store"},
         "store": {"command", "kinds", "screen"},
         "teacher": {"checkpoint", "command", "fine_tune", "kinds", "requests", "store", "zero"},
@@ -120,10 +128,12 @@ WINGS = {
     },
     "orchestrator": {
         "cluster": {"console", "repeating", "tracking"},
+        "device": {"grid", "options", "processors", "tracking"},
         "doctor": {"cluster", "console", "options"},
         "execution": {"cluster", "console", "grid", "plan", "tune"},
         "options": {"cluster", "tracking"},
         "plan": {"grid"},
+        "processors": {"console", "options", "steps", "tracking"},
         "report": {"console", "grid", "plan"},
         "steps": {
             "console",
@@ -145,6 +155,9 @@ WINGS = {
 out."""
 NAMING_THE_STUDENT = {
     "jobs/evaluate.py",
+    "jobs/export.py",
+    "jobs/measure.py",
+    "jobs/students.py",
     "orchestrator/report/page.py",
     "orchestrator/report/paper.py",
 }
@@ -330,7 +343,7 @@ def test_help_imports_nothing_heavy():
     assert not modules_after(code) & HEAVY
 
 
-@pytest.mark.parametrize("command", ["doctor", "spot"])
+@pytest.mark.parametrize("command", ["device", "doctor", "spot"])
 def test_nor_does_the_help_of(command):
     code = (
         f"from orchestrator.{command} import main\ntry: main(['--help'])\nexcept SystemExit: pass"

@@ -13,7 +13,8 @@ from typing import Any
 
 from jobs.kinds.job import Job, task_key
 from jobs.kinds.kind import Kind, Load, Source
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, nearest
+from qdllm.messages import shown
 from qdllm.plugins import modules, named_once
 from qdllm.specs import Spec, TaskSpec
 
@@ -23,6 +24,7 @@ __all__ = [
     "Load",
     "Source",
     "by_role",
+    "evaluation",
     "kind",
     "kinds",
     "named",
@@ -62,6 +64,22 @@ def _unknown(what: str) -> str:
     return (
         f"nothing here declares {what}; install the package that does, as an entry point of "
         f"jobs.kinds. There are: {', '.join(kinds())}"
+    )
+
+
+def evaluation(name: str) -> tuple[Kind, Spec]:
+    """What a name means that a grid has among its `evaluations`.
+
+    Raises ConfigError, naming those that there are, where it means nothing.
+    """
+    for each in kinds().values():
+        spec = each.evaluation(name)
+        if spec is not None:
+            return each, spec
+    offered = [name for each in kinds().values() for name in each.offers]
+    raise ConfigError(
+        f"unknown evaluation {shown(name)}{nearest(name, offered) or '.'} There are: "
+        f"{', '.join(offered)}"
     )
 
 

@@ -12,14 +12,27 @@ from qdllm.specs import EvaluationSpec, TrialSpec
 SIMULATORS = {"engine": "the engine", "mindquantum": "MindQuantum"}
 
 
-def _of_champion(champion: TrialSpec) -> list[EvaluationSpec]:
-    """One by MindQuantum, of a champion that has a circuit."""
-    return [EvaluationSpec()] if "angles" in type(champion).model_fields else []
+def _named(name: str) -> EvaluationSpec | None:
+    """One by that simulator."""
+    return EvaluationSpec.parse({"backend": name}) if name in SIMULATORS else None
+
+
+def _suits(champion: TrialSpec) -> bool:
+    """Whether it has a circuit."""
+    return "angles" in type(champion).model_fields
 
 
 def _standing(record: Record) -> Sequence[Standing]:
     name = f"★ champion, simulated by {SIMULATORS[record.spec['backend']]}"
     return [Standing(name, measured(record), None, {})]
+
+
+def _figures(record: Record) -> dict[str, float]:
+    backend = record.spec["backend"]
+    return {
+        f"{backend}.test.accuracy": fmean(measured(record)["test.accuracy"]),
+        f"{backend}.largest_difference": record.summary["largest_difference"],
+    }
 
 
 def _opinion(record: Record, champion: Record) -> str:
@@ -36,7 +49,9 @@ EVALUATIONS = Kind(
     spec=EvaluationSpec,
     maker="jobs.evaluate",
     phase=lambda spec: str(spec.backend),
-    of_champion=_of_champion,
+    evaluation=_named,
+    offers=tuple(SIMULATORS),
+    suits=_suits,
     content={
         "metrics": dict[str, Annotated[list[Number], Field(min_length=1)]],
         "largest_difference": Number,
@@ -44,6 +59,7 @@ EVALUATIONS = Kind(
     shape=lambda record, name: (None, None, None),
     told={"": "spec/backend", "test": "metrics/test.accuracy"},
     standing=_standing,
+    figures=_figures,
     opinion=_opinion,
     kept="source",
 )

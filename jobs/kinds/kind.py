@@ -51,6 +51,10 @@ def none(*_: Any) -> tuple[Any, ...]:
     return ()
 
 
+def nobody(*_: Any) -> None:
+    """Of a name that means nothing to a kind."""
+
+
 def measured(record: Record) -> Mapping[str, Any]:
     """What a result measured: by name, such as `test.accuracy`, a value for each seed, or one."""
     metrics: Mapping[str, Any] = record.summary.get("metrics", {})
@@ -130,8 +134,13 @@ class Kind:
     beside: Callable[[Sequence[TrialSpec]], Sequence[Spec]] = none
     """Those that every sweep with these trials wants beside them; the trials are of one task and
     made from the same results."""
-    of_champion: Callable[[TrialSpec], Sequence[Spec]] = none
-    """Those that are made of a sweep's champion, whose fingerprint they have as `student`."""
+    evaluation: Callable[[str], Spec | None] = nobody
+    """The spec of one that is made of a sweep's champion, by the name that a grid's `evaluations`
+    has for it; None where the name is none of this kind's. Their `student` is the champion."""
+    offers: tuple[str, ...] = ()
+    """Such names, for a message that lists them."""
+    suits: Callable[[TrialSpec], bool] = lambda champion: True
+    """Whether such a one can be made of that champion."""
 
     content: Mapping[str, Any] = field(default_factory=dict)
     """The types of what is read in its summary, by key; `*`: of all other keys. A key may be
@@ -147,6 +156,8 @@ class Kind:
     """What a report sets beside a champion."""
     line: Callable[[Record], str] = lambda record: ""
     """What a person is told of it once it is there."""
+    figures: Callable[[Record], Mapping[str, float]] = nothing
+    """What MLflow shows of one that is made of a champion."""
     opinion: Callable[[Record, Record], str] = lambda record, champion: ""
     """What one that is made of a champion says of it: its own record, and the champion's."""
     kept: Literal["always", "used", "source"] = "always"

@@ -1,6 +1,7 @@
 """Named sweeps: what a grid file says, and the specs that it comes to."""
 
 from orchestrator.grid.definition import (
+    DEFAULT,
     FOLDER,
     Champion,
     Grid,
@@ -14,6 +15,7 @@ from orchestrator.grid.definition import (
 )
 
 __all__ = [
+    "DEFAULT",
     "FOLDER",
     "Champion",
     "Grid",

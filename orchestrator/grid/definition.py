@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from jobs import kinds
 from orchestrator.grid import overrides, product, space, yaml_lines
 from orchestrator.grid.product import Point
 from orchestrator.grid.settings import has, nested, readable, with_circuits
@@ -21,6 +22,7 @@ from qdllm.messages import cut, several, shown
 from qdllm.specs import MANY, Spec, TaskSpec, TrialSpec, flat
 from qdllm.texts.locations import usable
 
+DEFAULT = ("mindquantum",)
 FOLDER = Path(__file__).parent / "files"
 
 
@@ -90,6 +92,8 @@ class Grid(Spec):
     """Processes that a teacher is trained on; None: one per GPU, or one where there is none."""
     resources: Resources = Resources()
     champion: Champion = Champion()
+    evaluations: tuple[str, ...] = DEFAULT
+    """What the champion is measured with beside the engine."""
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -103,10 +107,24 @@ class Grid(Spec):
             )
         return name
 
+    @field_validator("evaluations")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            kinds.evaluation(name)
+        if len(set(names)) < len(names):
+            raise ValueError(f"each may stand once, but {shown(list(names))} repeats one")
+        return names
+
     @field_validator("base")
     @classmethod
     def _by_dotted_key(cls, base: dict[str, Any]) -> dict[str, Any]:
         return flat(base)
+
+    @property
+    def asked_evaluations(self) -> tuple[str, ...] | None:
+        """`evaluations`, where they are others than if nothing were said."""
+        return None if self.evaluations == DEFAULT else self.evaluations
 
     def origin(self, path: str) -> str:
         """`file:line: ` or `--set …: ` for a dotted path of the grid, as far as that is known."""

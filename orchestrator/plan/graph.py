@@ -81,11 +81,13 @@ def plan(
     search: Search | None = None,
     scheduler: str = "none",
     champion: Sequence[str] | None = None,
+    evaluations: Sequence[str] | None = None,
 ) -> Plan:
     """Name every result that the specs need, each once, and ask the store which ones it holds.
 
     `specs`: trials of one task; with a search, its bases. `scheduler`: with one, a trial that one
     has stopped before counts as held. `champion`: families that it may be of, if the grid says so.
+    `evaluations`: what it is measured with, if the grid says so.
     """
     held = _Held(store)
     jobs: dict[str, Job[Any]] = {}
@@ -126,6 +128,8 @@ def plan(
         made += [*trials, *sweep.references]
     if champion is not None:
         identity = {"trials": identity, "champion": sorted(champion)}
+    if evaluations is not None:
+        identity = {"sweep": identity, "evaluations": sorted(evaluations)}
     return Plan(digest(identity), tuple(made), sweep)
 
 

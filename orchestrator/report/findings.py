@@ -17,7 +17,7 @@ from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, parsed, unfit
-from orchestrator.grid import Champion
+from orchestrator.grid import DEFAULT, Champion
 from orchestrator.plan import History, Job, Result
 from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
 from orchestrator.report import sweeps
@@ -151,17 +151,17 @@ def findings(
     order, among = ranked(results), eligible(sweep, results)
     chosen = champion(among) if among else None
     _, labels = store.load(SWEEPS.name, sweep.fingerprint)
-    evaluated, logits_SNC = [], None
-    for job in evaluations(chosen) if chosen else ():
-        if store.has(job.kind, job.fingerprint):
-            record, tensors = store.load(job.kind, job.fingerprint)
-            evaluated.append(record)
-            logits_SNC = tensors.get("test.logits") if logits_SNC is None else logits_SNC
-            if logits_SNC is not None and chosen:
-                of = len(chosen.trial.spec.seeds), len(labels["test.labels"])
-                if logits_SNC.shape[:2] != of:
-                    problem = f"is of {logits_SNC.shape[:2]} seeds and texts, its sweep of {of}"
-                    raise unfit(record, problem)
+    evaluated = of_student(history, chosen.trial.fingerprint) if chosen else []
+    logits_SNC = None
+    for record in evaluated:
+        _, tensors = store.load(record.kind, record.fingerprint)
+        if chosen and "test.logits" in tensors:
+            logits_SNC = tensors["test.logits"]
+            of = len(chosen.trial.spec.seeds), len(labels["test.labels"])
+            if logits_SNC.shape[:2] != of:
+                problem = f"is of {logits_SNC.shape[:2]} seeds and texts, its sweep of {of}"
+                raise unfit(record, problem)
+            break
     done = {one.trial.fingerprint for one in results}
     missing = {name: "" for name in settings if name not in done}
     stopped = history.records(STOPPED.name, missing)
@@ -196,14 +196,27 @@ def eligible(sweep: Record, results: Sequence[Result]) -> list[Result]:
     return [one for one in ranked(results) if one.trial.spec.family in among]
 
 
-def evaluations(chosen: Result) -> list[Job[Any]]:
-    """What is made of a champion, such as its simulation by MindQuantum."""
-    made_from = {"student": chosen.trial.fingerprint}
+def evaluations(sweep: Record, chosen: Result) -> list[Job[Any]]:
+    """What the sweep wants to be made of its champion, such as its simulation by MindQuantum."""
+    # Sweeps of before have none written down.
+    found = (kinds.evaluation(name) for name in sweep.spec.get("evaluations", DEFAULT))
     return [
-        Job.of(kind.name, spec, made_from)
-        for kind in kinds.kinds().values()
-        for spec in kind.of_champion(chosen.trial.spec)
+        Job.of(kind.name, spec, {"student": chosen.trial.fingerprint, **kind.digests(spec)})
+        for kind, spec in found
+        if kind.suits(chosen.trial.spec)
     ]
+
+
+def of_student(history: History, student: str) -> list[Record]:
+    """All that was ever made of a trained student, in the order in which it was."""
+    found = [
+        record
+        for kind in kinds.kinds().values()
+        if kind.offers
+        for record in history.records(kind.name, history.store.fingerprints(kind.name))
+        if record.made_from.get("student") == student
+    ]
+    return sorted(found, key=lambda record: record.created)
 
 
 def examples(order: Sequence[Result], chosen: Result | None) -> dict[str, Result]:

@@ -83,6 +83,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
             (name, tables.told(found.settings.get(name, {})), reason)
             for name, reason in found.missing.items()
         ],
+        measured=list(_measured(found)),
         bar=tables.seeds_bar(found.order) if found.order else "",
         cut=tables.much_cut(found),
         paper=paper.beside(found),
@@ -146,6 +147,15 @@ def standing(found: Findings) -> Iterator[Row]:
         apart = "" if best is found.best else f" ({families.of(best.trial.spec).label})"
         yield _student(f"best by validation{apart}", best)
     yield from _told(found, found.beside)
+
+
+def _measured(found: Findings) -> Iterator[str]:
+    """What the champion's measurements by devices say of themselves."""
+    for record in found.evaluations:
+        if found.champion and "errors" in record.summary:
+            yield f"{record.spec['target']}: " + kinds.kind(record.kind).opinion(
+                record, found.champion.record
+            )
 
 
 def _told(found: Findings, standings: Iterable[Standing]) -> Iterator[Row]:

@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import yaml
@@ -55,7 +54,7 @@ def conclude(
         *splits.told(history, record),
     )
     opinions = [
-        _opinion(sweep, found.champion, job) for job in findings.evaluations(found.champion)
+        _opinion(sweep, found.champion, job) for job in findings.evaluations(record, found.champion)
     ]
     with sweep.terminal.phase("champion") as phase:
         address = _register(sweep, tracker, found, phase)
@@ -139,10 +138,6 @@ def _figures(found: Findings, opinions: Sequence[Record]) -> dict[str, float]:
         "trials": len(found.order),
     }
     for record in opinions:
-        kind, name = kinds.kind(record.kind), record.spec.get("backend", record.kind)
-        accuracy = kind.metrics(record)["test.accuracy"]
-        figures[f"champion.{name}.test.accuracy"] = fmean(accuracy)
-        if "largest_difference" in record.summary:
-            difference = record.summary["largest_difference"]
-            figures[f"champion.{name}.largest_difference"] = difference
+        told = kinds.kind(record.kind).figures(record)
+        figures |= {f"champion.{name}": value for name, value in told.items()}
     return figures

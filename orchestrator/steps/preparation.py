@@ -44,6 +44,7 @@ def prepare(
         definition.search,
         definition.scheduler,
         definition.champion.families,
+        definition.asked_evaluations,
     )
     place, cpus = session.executor.place()
     lines = needs(definition, planned, session.history, len(dataset.texts), cpus)

@@ -7,11 +7,15 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Map
 
 import qdllm
+from qdllm.addresses import bare
+from qdllm.errors import ConfigError, TrackingError
+from qdllm.messages import shown
 
 CHAMPION = "champion"
 """The alias of the version that a user should take."""
@@ -87,3 +91,36 @@ def register(
     )
     client.set_registered_model_alias(name, CHAMPION, logged.registered_model_version)
     return f"models:/{name}@{CHAMPION}"
+
+
+def student_of(uri: str, address: str) -> str:
+    """The fingerprint of a registered student. Raises ConfigError where there is none."""
+    name, _, alias = address.removeprefix("models:/").partition("@")
+    try:
+        version = MlflowClient(uri).get_model_version_by_alias(name, alias or CHAMPION)
+    except MlflowException as error:
+        raise ConfigError(
+            f"{shown(address)} is no model of MLflow at {bare(uri)}: {error.message}; a sweep "
+            "prints its champion's address at its end"
+        ) from None
+    return str(version.tags["qdllm.id"])
+
+
+def annotate(uri: str, student: str, figures: Mapping[str, float]) -> int:
+    """Log figures on every run of a trained student. Returns how many there are.
+
+    Raises TrackingError where MLflow does not answer.
+    """
+    try:
+        client = MlflowClient(uri)
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        runs = client.search_runs(experiments, f"tags.`qdllm.id` = '{student}'")
+        for run in runs:
+            for name, value in figures.items():
+                client.log_metric(run.info.run_id, name, value)
+    except MlflowException as error:
+        raise TrackingError(
+            f"MLflow at {bare(uri)} did not take what was measured: {error.message}. Nothing is "
+            "lost: the same command writes it once it does"
+        ) from None
+    return len(runs)

@@ -19,10 +19,10 @@ PLAIN = frozenset({"h", "x", "y", "z", "s", "sdg", "t", "tdg", "rx", "ry", "rz",
 DIGITS = 13
 """After an angle's point: no smaller part of it changes what is measured."""
 HEADS = {
-    2: 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[{qubits}];\n',
-    3: 'OPENQASM 3.0;\ninclude "stdgates.inc";\n{inputs}qubit[{qubits}] q;\nbit[{qubits}] c;\n',
+    2: 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[{bits}];\n',
+    3: 'OPENQASM 3.0;\ninclude "stdgates.inc";\n{inputs}qubit[{qubits}] q;\nbit[{bits}] c;\n',
 }
-MEASURED = {2: "measure q[{q}] -> c[{q}];\n", 3: "c[{q}] = measure q[{q}];\n"}
+MEASURED = {2: "measure q[{q}] -> c[{bit}];\n", 3: "c[{bit}] = measure q[{q}];\n"}
 
 
 class Template(NamedTuple):
@@ -50,10 +50,16 @@ class Template(NamedTuple):
         return text
 
 
-def template(circuit: Circuit, weights_W: Sequence[float], version: int = 2) -> Template:
-    """The circuit with a trained student's weights, which measures every qubit into its own bit.
+def template(
+    circuit: Circuit,
+    weights_W: Sequence[float],
+    version: int = 2,
+    measured: Sequence[int] | None = None,
+) -> Template:
+    """The circuit with a trained student's weights.
 
-    Version 2 has places `{{z0}}`, as Quafu's templates do, version 3 inputs `z0`.
+    `measured`: the qubit that each classical bit reads; every qubit its own, if not given. Version
+    2 has places `{{z0}}`, as Quafu's templates do, version 3 inputs `z0`.
     """
     places: dict[Angle, str] = {}
     taken: dict[int, int] = {}
@@ -66,8 +72,9 @@ def template(circuit: Circuit, weights_W: Sequence[float], version: int = 2) -> 
                     places[angle] = f"z{angle.angle}" + f"_{count}" * (count > 0)
             lines.append(_line(one, weights_W, places, version))
     inputs = "".join(f"input float[64] {name};\n" for name in places.values())
-    head = HEADS[version].format(qubits=circuit.qubits, inputs=inputs)
-    tail = "".join(MEASURED[version].format(q=q) for q in range(circuit.qubits))
+    read = range(circuit.qubits) if measured is None else measured
+    head = HEADS[version].format(qubits=circuit.qubits, bits=len(read), inputs=inputs)
+    tail = "".join(MEASURED[version].format(q=q, bit=bit) for bit, q in enumerate(read))
     return Template("".join((head, *lines, tail)), tuple(places.values()), tuple(places))
 
 

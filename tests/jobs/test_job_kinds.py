@@ -164,8 +164,17 @@ def test_a_kind_that_nothing_declares_is_refused_with_those_that_there_are(look)
     "champion", [family.spec() for family in families.families().values()], ids=lambda x: x.family
 )
 def test_a_champion_with_a_circuit_is_evaluated_by_mindquantum(champion):
-    wanted = [EvaluationSpec(backend="mindquantum")] if champion.family == "quantum" else []
-    assert EVALUATIONS.of_champion(champion) == wanted
+    kind, spec = kinds.evaluation("mindquantum")
+    assert (kind, spec) == (EVALUATIONS, EvaluationSpec(backend="mindquantum"))
+    assert kind.suits(champion) == (champion.family == "quantum")
+
+
+def test_a_name_that_means_no_evaluation_is_refused_with_those_that_there_are():
+    with pytest.raises(
+        ConfigError, match="unknown evaluation 'shot'; did you mean 'shots'"
+    ) as told:
+        kinds.evaluation("shot")
+    assert "There are: engine, mindquantum, shots, baihua-noise, baihua-sim" in str(told.value)
 
 
 def record(kind: str, spec: dict, summary: dict) -> Record:

@@ -1,12 +1,13 @@
 """A small sweep whose students are really trained, on made-up features and soft labels."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jobs import evaluate, trial
+from jobs import kinds, trial
 from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.features import FEATURES
@@ -87,6 +88,7 @@ def sweep(
     name: str = "small",
     left_out: int = 1,
     champion: dict | None = None,
+    evaluations: Sequence[str] | None = None,
 ) -> SmallSweep:
     """Train all trials but the last `left_out`, the references, and evaluate the champion."""
     task = {"task": {"name": str(texts(folder))}}
@@ -96,10 +98,17 @@ def sweep(
         base=BASE | (base or {}) | task,
         axes=AXES if axes is None else axes,
         **({"champion": champion} if champion else {}),
+        **({"evaluations": evaluations} if evaluations else {}),
     )
     every, store = specs(definition), Store(str(folder / "store"))
     dataset = data.load(every[0].task)
-    made = plan(every, dataset, store, champion=definition.champion.families)
+    made = plan(
+        every,
+        dataset,
+        store,
+        champion=definition.champion.families,
+        evaluations=definition.asked_evaluations,
+    )
     sweeps.publish_sweep(store, definition, made, dataset)
     generator = np.random.default_rng(0)
     centre_CH = generator.normal(size=(len(CLASSES), WIDTH))
@@ -126,8 +135,8 @@ def sweep(
             arrays[made_from] = gather(store, job.made_from, dataset)
         trial.train(job, arrays[made_from], store)
     chosen = small.found.champion
-    for job in findings.evaluations(chosen) if chosen else ():
-        evaluate.run(job, dataset, store)
+    for job in findings.evaluations(record, chosen) if chosen else ():
+        importlib.import_module(kinds.kind(job.kind).maker).run(job, dataset, store)
     return small
 
 

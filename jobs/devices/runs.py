@@ -1,0 +1,126 @@
+"""What is written down of a run, before and after everything that is sent.
+
+    device_runs/<plan's fingerprint>/
+      plan.json           the plan
+      calibration.json    by which circuits are laid out
+      events/opens-0      written before a job is opened, `opened-0` after, with its id
+      events/sends-3      written before chunk 3 is sent, `taken-3` after, with its tasks' ids
+      counts/3.json       what came back of it, as it came
+    device_labels/<target and label>    the plan that has the label
+
+All are written once, and never replaced: who finds a `sends` without its `taken` asks the processor
+what it has of it, and sends nothing before it has answered.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.devices.plan import Plan
+from jobs.devices.protocol import Counted
+from jobs.store import Store
+from qdllm import outside
+from qdllm.errors import ConfigError, StoreError
+from qdllm.messages import shown
+from qdllm.processors.calibration import Calibration
+from qdllm.processors.spec import MeasurementSpec
+from qdllm.specs import fingerprint
+
+FOLDER, LABELS = "device_runs", "device_labels"
+
+
+class RunFolder:
+    """A run's own part of the store."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.name = store, name
+        self._path = f"{FOLDER}/{name}"
+
+    def read(self, what: str) -> Any:
+        """What stands under a name; None where there is nothing. Raises StoreError for damage."""
+        text = self.store.get(f"{self._path}/{what}")
+        if text is None:
+            return None
+        try:
+            return outside.parsed(text)
+        except ConfigError as error:
+            raise StoreError(f"{self.store.uri}/{self._path}/{what} is damaged: {error}") from None
+
+    def write(self, what: str, value: Any) -> bool:
+        """Write it down, unless something stands there already. Returns whether it was."""
+        text = json.dumps(value, allow_nan=False)
+        return self.store.put(f"{self._path}/{what}", text, only_if_absent=True)
+
+    def plan(self) -> Plan:
+        """What is to be done. Raises ConfigError where there is no such run."""
+        plain = self.read("plan.json")
+        if plain is None:
+            raise ConfigError(
+                f"no plan is called {shown(self.name)} in {self.store.uri}; run the same command "
+                "with --dry-run, which writes one down and names it"
+            )
+        return Plan.parse(plain)
+
+    def calibration(self) -> Calibration:
+        """By which the run's circuits are laid out."""
+        return Calibration.parse(self.read("calibration.json"))
+
+    def event(self, name: str) -> Any:
+        """What was written down of a step."""
+        return self.read(f"events/{name}.json")
+
+    def note(self, name: str, **told: Any) -> bool:
+        """Write a step down. Returns False where another has."""
+        return self.write(f"events/{name}.json", told)
+
+    def counted(self, chunk: int) -> list[Counted] | None:
+        """What came back of a chunk, if it has."""
+        plain = self.read(f"counts/{chunk}.json")
+        return None if plain is None else [Counted(**each) for each in plain]
+
+    def keep(self, chunk: int, counted: Sequence[Counted]) -> None:
+        """Keep what came back of a chunk."""
+        self.write(f"counts/{chunk}.json", [_plain(each._asdict()) for each in counted])
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(value, default=dict))
+
+
+def started(store: Store, plan: Plan, calibration: Calibration) -> RunFolder:
+    """Write a plan down, or find it as it was. Raises ConfigError where its label is another's."""
+    name = fingerprint(plan)
+    label = f"{LABELS}/{fingerprint(_labelled(plan.measurement))}"
+    holder = store.get(label)
+    if holder is not None and holder != name and RunFolder(store, holder).event("opens-0"):
+        raise ConfigError(
+            f"label {shown(plan.measurement.label)} was used for {plan.measurement.target} before, "
+            f"by run {holder}; go on with that by --confirm {holder}, or give another --label"
+        )
+    folder = RunFolder(store, name)
+    folder.write("calibration.json", calibration.model_dump(mode="json"))
+    folder.write("plan.json", plan.model_dump(mode="json"))
+    return folder
+
+
+def claim(folder: RunFolder, plan: Plan) -> None:
+    """Take the plan's label for it. Raises ConfigError where another run has it."""
+    label = f"{LABELS}/{fingerprint(_labelled(plan.measurement))}"
+    holder = folder.store.get(label)
+    if holder is not None and holder != folder.name:
+        if RunFolder(folder.store, holder).event("opens-0"):
+            started(folder.store, plan, folder.calibration())
+        folder.store.put(label, folder.name)
+    elif holder is None:
+        folder.store.put(label, folder.name)
+
+
+def _labelled(spec: MeasurementSpec) -> MeasurementSpec:
+    """What a label may stand for once: a target."""
+    return MeasurementSpec.parse({"target": spec.target, "label": spec.label})
+
+
+def every(store: Store) -> list[RunFolder]:
+    """All runs that were begun."""
+    names = {file.path.split("/")[1] for file in store.files(FOLDER)}
+    return [RunFolder(store, name) for name in sorted(names)]

@@ -1,0 +1,140 @@
+"""A trained student as a device would run it, or has: from shots, under noise, on a chip."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from jobs.kinds.kind import Count, Kind, Number, Record, Standing, measured
+from qdllm.processors import chips
+from qdllm.processors.spec import OFFERED, MeasurementSpec, known, named, parsed
+from qdllm.specs import TrialSpec
+
+SHORT = {"validation": "val", "test": "test"}
+RIGHT = {
+    "readout": "readout inverted",
+    "affine": "affine recalibration by exact validation texts",
+}
+
+
+def _named(name: str) -> MeasurementSpec | None:
+    return named(name) if known(name) else None
+
+
+def _suits(champion: TrialSpec) -> bool:
+    """Whether it has a circuit."""
+    return "angles" in type(champion).model_fields
+
+
+def _digests(spec: MeasurementSpec) -> Mapping[str, str]:
+    target = parsed(spec.target)
+    if not target.chip or target.real:
+        return {}
+    return {"calibration": chips.calibration(target.chip).digest}
+
+
+def _title(record: Record) -> str:
+    """What was measured with what."""
+    spec = record.spec
+    parts = [str(spec["target"]).rpartition("/")[2]]
+    if spec["target"] == "shots":
+        parts = [f"{spec['shots']:,} shots"]
+    elif "shots" in spec:
+        parts.append(f"{spec['shots']:,} shots")
+    if spec.get("rows"):
+        parts.append(f"{record.summary['rows']:,} texts")
+    return ", ".join(parts)
+
+
+def _told(record: Record) -> str:
+    """How expectations were put right, if they were."""
+    return RIGHT.get(str(record.spec.get("mitigation")), "")
+
+
+def _standing(record: Record) -> Sequence[Standing]:
+    title, told = f"★ champion, {_title(record)}", _told(record)
+    lines = [Standing(", ".join(filter(None, [title, told])), measured(record), None, {})]
+    if told:
+        lines.append(Standing(f"{title}, raw", record.summary["raw"], None, {}))
+    return lines
+
+
+def _figures(record: Record) -> dict[str, float]:
+    name, metric = figure(record), f"{SHORT[record.spec['split']]}.accuracy"
+    errors = record.summary["errors"]
+    return {
+        f"{name}.{metric}": fmean(measured(record)[metric]),
+        f"{name}.raw.{metric}": fmean(record.summary["raw"][metric]),
+        f"{name}.exact.{metric}": fmean(record.summary["exact"][metric]),
+        **{f"{name}.error.{of}": fmean(errors[of]) for of in errors},
+    }
+
+
+def figure(record: Record) -> str:
+    """A measurement's name among MLflow's figures."""
+    target = str(record.spec["target"]).rpartition("/")[2].replace(":", "-")
+    shots = f"-{record.spec['shots']}" if "shots" in record.spec else ""
+    rows = f"-{record.spec['rows']}-rows" if record.spec.get("rows") else ""
+    by = f"-{record.spec['mitigation']}" if "mitigation" in record.spec else ""
+    return f"{target}{shots}{rows}{by}"
+
+
+def _opinion(record: Record, champion: Record) -> str:
+    metric = f"{SHORT[record.spec['split']]}.accuracy"
+    ours, raw, exact = (
+        fmean(values[metric])
+        for values in (measured(record), record.summary["raw"], record.summary["exact"])
+    )
+    errors = ", ".join(f"{of} {fmean(each):.4f}" for of, each in record.summary["errors"].items())
+    told = f" ({_told(record)}), raw {raw:.4f}" if _told(record) else ""
+    return (
+        f"{SHORT[record.spec['split']]} {ours:.4f}{told}, exact {exact:.4f} on the same "
+        f"{record.summary['rows']:,} texts; standard errors of one seed: {errors}{_costs(record)}"
+    )
+
+
+def _costs(record: Record) -> str:
+    """What its circuit costs on the chip, as it is and in the form that it has there."""
+    costs = record.summary.get("costs", {})
+    return "".join(
+        f"; {form}: {cost['cz']:.0f} CZ, depth {cost['depth']:.0f}, {cost['duration_us']:.1f} µs, "
+        f"fidelity {cost['fidelity']:.2f}"
+        for form, cost in costs.items()
+    )
+
+
+_METRICS = dict[str, Annotated[list[Number], Field(min_length=1)]]
+MEASUREMENTS = Kind(
+    name="measurements",
+    label="measurements",
+    spec=MeasurementSpec,
+    digests=_digests,
+    maker="jobs.measure",
+    phase=lambda spec: str(spec.target),
+    evaluation=_named,
+    offers=(
+        *OFFERED,
+        "shots:1024",
+        "the same of a calibration file, as in chip.json-noise",
+        "and of IBM's fake chips, as in fake_fez-sim",
+    ),
+    suits=_suits,
+    content={
+        "metrics": _METRICS,
+        "raw": _METRICS,
+        "exact": _METRICS,
+        "errors": _METRICS,
+        "costs": dict[str, dict[str, Number]],
+        "rows": Count,
+        "calibration": dict[str, Any],
+        "run": dict[str, Any],
+    },
+    shape=lambda record, name: (None, None, None) if name != "rows" else (None,),
+    told={"": "spec/target", "test": "metrics/test.accuracy", "rows": "summary/rows"},
+    standing=_standing,
+    figures=_figures,
+    opinion=_opinion,
+    kept="source",
+)
+KINDS = (MEASUREMENTS,)

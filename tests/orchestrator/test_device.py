@@ -1,0 +1,188 @@
+"""A trained student under shots and noise, by the real command, and where its figures stand."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_sweep
+from commands import here
+from mlflow import MlflowClient
+from qiskit import qasm2
+from qiskit.quantum_info import Statevector
+from safetensors.numpy import load_file
+from small_sweep import SmallSweep
+
+from jobs import kinds
+from orchestrator.report import page, tables
+from orchestrator.report.findings import of_student
+from orchestrator.tracking import Tracker
+from qdllm.errors import ConfigError
+
+AXES = {"circuit.layers": [1, 2]}
+BASE = {"circuit": {"qubits": 4}, "fit": {"epochs": 4, "batch_size": 16, "lr": 0.05}}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> SmallSweep:
+    """Two trials of four qubits; the champion's shots and noise are measured with it."""
+    return small_sweep.sweep(
+        tmp_path_factory.mktemp("swept"),
+        AXES,
+        BASE,
+        left_out=0,
+        evaluations=["mindquantum", "shots:256", "baihua-noise"],
+    )
+
+
+@pytest.fixture(scope="module")
+def place(swept) -> list[str]:
+    """The flags that say where everything is, with MLflow's run of the champion."""
+    home = Path(swept.store.uri.removeprefix("file://")).parent
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    tracker = Tracker(uri, home / "artifacts", "small", swept.plan.name, {}, alone=True)
+    tracker.ready()
+    champion = swept.found.champion
+    tensors = swept.store.load(champion.trial.kind, champion.trial.fingerprint)[1]
+    tracker.write_trial(champion, {}, tensors)
+    tracker.wait()
+    tracker.close(None)
+    return ["--home", str(home), "--store", swept.store.uri, "--tracking", uri]
+
+
+def champion(swept: SmallSweep) -> str:
+    return swept.found.champion.trial.fingerprint
+
+
+def test_evaluations_of_the_grid_stand_beside_the_exact_ones(swept):
+    found = swept.found
+    assert [one.kind for one in found.evaluations] == [
+        "evaluations",
+        "measurements",
+        "measurements",
+    ]
+    names = [row[0] for row in page.standing(found)]
+    assert "★ champion, 256 shots" in names
+    assert "★ champion, baihua-noise, readout inverted" in names
+    assert "★ champion, baihua-noise, raw" in names
+    shown = page.render(found, [])
+    assert "standard errors of one seed: shots 0.0" in shown
+    assert "two-chains: " in shown
+
+
+def test_what_was_measured_is_whole_and_says_how_sure_it_is(swept):
+    _, shots, noise = swept.found.evaluations
+    seeds, rows = len(swept.trials[0].spec.seeds), len(swept.dataset.test.texts)
+    for record in (shots, noise):
+        stored, tensors = swept.store.load(record.kind, record.fingerprint)
+        assert tensors["expectations"].shape == (seeds, rows, 4)
+        exact = stored.summary["exact"]["test.accuracy"]
+        assert exact == swept.found.champion.record.summary["metrics"]["test.accuracy"]
+        assert stored.summary["errors"]["texts"] == pytest.approx(
+            [(a * (1 - a) / rows) ** 0.5 for a in stored.summary["metrics"]["test.accuracy"]]
+        )
+    exact, z = (swept.store.load("measurements", shots.fingerprint)[1][k] for k in ("exact", "raw"))
+    apart = (z - exact) / np.sqrt(np.maximum(1 - exact**2, 1e-9) / 256)
+    assert 0.8 < apart.std() < 1.2
+    tensors = swept.store.load("measurements", noise.fingerprint)[1]
+    damped = [
+        float((tensors[name] * tensors["exact"]).sum() / (tensors["exact"] ** 2).sum())
+        for name in ("raw", "expectations")
+    ]
+    assert damped[0] < damped[1] < 1
+    costs = noise.summary["costs"]
+    assert costs["two-chains"]["cz"] < costs["as-is"]["cz"]
+
+
+def test_the_command_measures_once_and_tells_mlflow(swept, place):
+    name = champion(swept)
+    arguments = [name[:10], "--target", "baihua-sim", "--rows", "12", "--set", "shots=512"]
+    printed = here("orchestrator.device", [*arguments, *place])
+    assert re.search(
+        r"readout inverted\), raw 0\.\d{4}, exact 0\.\d{4} on the same 12 texts", printed
+    )
+    assert "MLflow now stands on the student's 1 run" in printed
+    record = of_student(swept.history, name)[-1]
+    assert f"it is measurements/{record.fingerprint}" in printed
+    assert record.summary["rows"] == 12
+    labels = swept.dataset.test.labels_N[
+        swept.store.load("measurements", record.fingerprint)[1]["rows"]
+    ]
+    assert np.bincount(labels).tolist() == [4, 4, 4]
+    assert here("orchestrator.device", [*arguments, *place]).count(record.fingerprint) == 1
+    client = MlflowClient(place[-1])
+    (run,) = client.search_runs(["1"], f"tags.`qdllm.id` = '{name}'")
+    told = kinds.kind(record.kind).figures(record)
+    assert told.keys() <= run.data.metrics.keys()
+    assert "baihua-sim-512-12-rows-readout.test.accuracy" in told
+    assert "★ champion, baihua-sim, 512 shots, 12 texts, raw" in page.render(swept.found, [])
+    assert tables.accuracy(record.summary["raw"]["test.accuracy"]) in page.render(swept.found, [])
+
+
+def test_affine_recalibration_uses_validation_texts_and_says_so(swept, place):
+    arguments = [champion(swept), "--target", "baihua-noise", "--set", "mitigation=affine"]
+    printed = here("orchestrator.device", [*arguments, "--set", "calibration_texts=20", *place])
+    assert "affine recalibration by exact validation texts" in printed
+
+
+def test_exported_circuits_give_the_students_predictions(swept, place, tmp_path):
+    folder = tmp_path / "exported"
+    here("orchestrator.device", [champion(swept), "--export", str(folder), *place])
+    described = json.loads((folder / "student.json").read_text())
+    parts = load_file(folder / "student.safetensors")
+    with (folder / "angles.csv").open() as file:
+        names, *points = csv.reader(file)
+    text, logits = (folder / "circuit.qasm").read_text(), []
+    for point in points[:6]:
+        bound = text
+        for name, value in zip(names, point, strict=True):
+            bound = bound.replace(f"{{{{{name}}}}}", value)
+        made = qasm2.loads(bound)
+        made.remove_final_measurements()
+        p_X, index = Statevector(made).probabilities(), np.arange(16)
+        z = [
+            float(p_X @ (1 - 2 * (sum(index >> q & 1 for q in qubits) % 2)))
+            for qubits in described["settings"][0]["qubits"]
+        ]
+        logits.append(parts["head"] @ np.array(z) + parts["head_bias"].ravel())
+    at = swept.found.champion.best_seed
+    student = swept.found.evaluations[0]
+    theirs = swept.store.load("evaluations", student.fingerprint)[1]["test.logits"][at][:6]
+    assert np.abs(np.array(logits) - theirs).max() < 1e-4
+    assert f"Seed {described['seed']} of student" in (folder / "README.md").read_text()
+    again = here("orchestrator.device", [champion(swept), "--export", str(folder), *place], 2)
+    assert "there is something already; give a new folder" in again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["x", "--target", "shots"],
+            "'x' shall begin a student's fingerprint, but no student does",
+        ),
+        (["x"], "give --target NAME to measure the student, or --export DIR"),
+        (["--target", "shots"], "give a student's fingerprint, or models:/NAME@champion"),
+        (["x", "--target", "shot"], "unknown target 'shot'; did you mean 'shots'?"),
+        (["x", "--target", "shots", "--set", "shots"], "'shots' has no '='"),
+        (["x", "--target", "shots", "--set", "shots=1.5"], "shots must be a whole number"),
+        (["x", "--target", "none.json-noise", "--rows", "3"], "'x' shall begin"),
+        (["models:/none@champion", "--target", "shots"], "is no model of MLflow at"),
+    ],
+)
+def test_what_cannot_be_is_one_message(place, arguments, told):
+    assert told in here("orchestrator.device", [*arguments, *place], 2)
+
+
+def test_more_rows_than_there_are(swept, place):
+    printed = here(
+        "orchestrator.device", [champion(swept), "--target", "shots", "--rows", "999", *place], 2
+    )
+    assert "rows=999 were asked for, but the test split has 24 texts" in printed
+
+
+def test_a_grids_evaluations_are_checked_when_it_is_read():
+    with pytest.raises(ConfigError, match="unknown evaluation 'mindquantm'; did you mean"):
+        small_sweep.Grid.parse({"name": "x", "evaluations": ["mindquantm"]})
