@@ -51,6 +51,7 @@ HOMES = {
         "orchestrator/grid/yaml_lines.py",
         "orchestrator/report/page.py",
         "orchestrator/report/paper.py",
+        "orchestrator/report/rivals.py",
         "orchestrator/steps/conclusion.py",
     },
     "matplotlib": {

@@ -222,6 +222,9 @@ def specs(grid: Grid) -> list[TrialSpec]:
             message = f"{point.axis} names a value twice; each may stand once"
             problems.append(f"{grid.origin(point.path)}{message}")
     for point in itertools.chain(fixed, *axes, *factors):
+        # Settings that move together may be each another family's.
+        if point not in fixed and not taken.isdisjoint(point.settings):
+            continue
         for key in point.settings:
             written = grid.origin(point.where(key))
             if key not in taken and names and (point not in fixed or written.startswith("--set")):

@@ -14,7 +14,7 @@ from jobs.kinds.kind import Standing
 from jobs.store import Record
 from orchestrator.console import duration
 from orchestrator.plan.ranking import Result, common
-from orchestrator.report import figures, paper, tables
+from orchestrator.report import figures, paper, rivals, tables
 from orchestrator.report.figures import Picture
 from orchestrator.report.figures.canvas import FAINT, INK, MUTED, NIGHT, PAPER, SERIES
 from orchestrator.report.findings import Findings
@@ -87,6 +87,9 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
         bar=tables.seeds_bar(found.order) if found.order else "",
         cut=tables.much_cut(found),
         paper=paper.beside(found),
+        families_head=rivals.HEAD,
+        families=rivals.lines(found),
+        families_notes=rivals.notes(rivals.lines(found)),
         grid=_as_yaml(found.sweep.model_dump()["spec"]),
         shared=common([one.trial for one in found.order]) if found.order else {},
         costs=list(_costs(found)),

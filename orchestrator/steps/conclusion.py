@@ -17,7 +17,7 @@ from jobs.store import Record
 from orchestrator.console import Phase, duration
 from orchestrator.plan import Result
 from orchestrator.plan.ranking import OBJECTIVE
-from orchestrator.report import champion, findings, splits, tables
+from orchestrator.report import champion, findings, rivals, splits, tables
 from orchestrator.report.findings import Findings
 from orchestrator.steps.session import REPORTS, Sweep
 from orchestrator.steps.sources import make
@@ -53,6 +53,8 @@ def conclude(
         tables.champion_line(found.champion, found.best, found.order[0]),
         *splits.told(history, record),
     )
+    if told := rivals.table(found, wide=sweep.terminal.console.width >= rivals.WIDE):
+        show(told)
     opinions = [
         _opinion(sweep, found.champion, job) for job in findings.evaluations(record, found.champion)
     ]

@@ -51,7 +51,8 @@ def run_list(group: Group, trials: Sequence[Trial]) -> None:
     """
     for _ in range(LOSSES):
         names = tune.grid_search([kinds.written(trial) for trial in trials])
-        trials = _run(group, _read, {"trial": names})
+        family = families.of(trials[0].spec)
+        trials = _run(group, family, _read, {"trial": names})
         if not trials:
             return
     for trial in trials:
@@ -71,7 +72,7 @@ def run_search(
         return trial_at(base, config["point"])
 
     searcher = TuneSearcher(Proposals(search, base, past, group.store))
-    lost = _run(group, trial_of, {}, searcher, count)
+    lost = _run(group, families.of(base.spec), trial_of, {}, searcher, count)
     if lost:
         run_list(group, lost)
 
@@ -80,8 +81,19 @@ def _read(config: Mapping[str, Any]) -> Trial:
     return kinds.read(config["trial"])
 
 
+def _holds(group: Group, family: families.Family[Any]) -> dict[str, float]:
+    """What a trial asks of Ray: the grid's part of a node; or for one that takes long a GPU, where
+    there is one, or all of a node's cores."""
+    if not family.long:
+        return {"cpu": group.definition.resources.cpu}
+    if capacity.total("GPU"):
+        return {"cpu": 1, "gpu": 1}
+    return {"cpu": max(1, capacity.largest("CPU"))}
+
+
 def _run(
     group: Group,
+    family: families.Family[Any],
     trial_of: Callable[[Mapping[str, Any]], Trial],
     space: dict[str, Any],
     searcher: Searcher | None = None,
@@ -89,10 +101,11 @@ def _run(
 ) -> list[Trial]:
     """Returns the trials whose nodes were lost, and which nobody has finished since.
 
+    `family`: theirs; what is read together is of families that take as long.
     `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
     """
     callbacks = _Callbacks(trial_of, group)
-    held, scheduler = group.definition.resources, scheduler_of(group.definition)
+    held, scheduler = _holds(group, family), scheduler_of(group.definition)
     trainable = tune.with_parameters(
         _train,
         trial_of=trial_of,
@@ -102,14 +115,14 @@ def _run(
     )
     with tempfile.TemporaryDirectory(prefix="tune-", dir=group.folder) as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": held.cpu}),
+            tune.with_resources(trainable, held),
             param_space=space,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=samples,
                 # Without a number, Tune asks a sampler for one trial at a time.
-                max_concurrent_trials=_room(held.cpu) if searcher else None,
+                max_concurrent_trials=_room(held["cpu"]) if searcher else None,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(

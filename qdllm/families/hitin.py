@@ -14,7 +14,7 @@ from pydantic import Field
 
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import BodiedSpec, Tuned
-from qdllm.rivals.specs import BodySpec, Width
+from qdllm.rivals.specs import WholeBody, Width
 from qdllm.specs import Spec
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class HitinSpec(BodiedSpec):
     """A whole body under a tree of labels, on hard labels."""
 
     family: Literal["hitin"] = "hitin"
-    body: BodySpec = BodySpec(layers=(0, 1, 2, 3, 4, 5))
+    body: WholeBody = WholeBody()
     tree: TreeSpec = TreeSpec()
 
 

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import BodiedSpec, Tuned
-from qdllm.rivals.specs import BodySpec, TuningSpec
-from qdllm.specs import Spec
+from qdllm.rivals.specs import TuningSpec, WholeBody
+from qdllm.specs import BatchSize, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,14 +35,20 @@ class FewSpec(Spec):
     share: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
+class FewTuning(TuningSpec):
+    """Ten texts of each class are one or two batches."""
+
+    epochs: int = Field(6, ge=1, le=10_000)
+    batch_size: BatchSize = 16
+
+
 class LsflsSpec(BodiedSpec):
     """A whole body that labels most of its texts itself. `tuning.epochs` are those of a round."""
 
     family: Literal["lsfls"] = "lsfls"
-    body: BodySpec = BodySpec(layers=(0, 1, 2, 3, 4, 5))
+    body: WholeBody = WholeBody()
     few: FewSpec = FewSpec()
-    # Ten texts of each class are one or two batches.
-    tuning: TuningSpec = TuningSpec(batch_size=16, epochs=3)
+    tuning: FewTuning = FewTuning()
 
     @property
     def trainings(self) -> int:

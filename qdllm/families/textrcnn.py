@@ -8,6 +8,8 @@ tokens of the encoder's model, whose embeddings they start from; there are no sk
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from qdllm.families.family import Family
 from qdllm.rivals.specs import TuningSpec, Width, check_words
 from qdllm.specs import EncoderSpec, Seeds, Spec, TrialSpec
@@ -30,6 +32,15 @@ class WordsSpec(Spec):
     hidden: Width = 100
 
 
+class ScratchSpec(TuningSpec):
+    """As in the programs that people run: a smaller rate would leave random layers random."""
+
+    epochs: int = Field(5, ge=1, le=10_000)
+    lr: float = Field(1e-3, gt=0, le=1e30)
+    weight_decay: float = Field(0.0, ge=0, le=100)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
 class TextRcnnSpec(TrialSpec):
     """A recurrent net on hard labels."""
 
@@ -37,8 +48,7 @@ class TextRcnnSpec(TrialSpec):
     encoder: EncoderSpec = EncoderSpec()
     form: Literal["lai", "hiagm"] = "lai"
     words: WordsSpec = WordsSpec()
-    # Plain Adam in the programs that people run; a smaller rate would leave random layers random.
-    training: TuningSpec = TuningSpec(epochs=5, lr=1e-3, weight_decay=0.0, dropout=0.0)
+    training: ScratchSpec = ScratchSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import BodiedSpec, Tuned
-from qdllm.rivals.specs import BodySpec, Weight, depth, same_tokens
+from qdllm.rivals.specs import Block, BodySpec, Weight, Width, depth, same_tokens
 from qdllm.specs import Spec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
     from qdllm.rivals.loop import Course
+
+
+class NarrowBody(BodySpec):
+    """3 layers, 192 wide."""
+
+    layers: tuple[Block, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
+    start: Literal["base", "pca", "random"] = "pca"
+    width: Width | None = 192
+    intermediate: Width | None = 768
 
 
 class TinyBertTerms(Spec):
@@ -44,7 +53,7 @@ class TinyBertSpec(BodiedSpec):
 
     family: Literal["tinybert"] = "tinybert"
     teacher: TeacherSpec = TeacherSpec()
-    body: BodySpec = BodySpec(layers=(0, 1, 2), start="pca", width=192, intermediate=768)
+    body: NarrowBody = NarrowBody()
     terms: TinyBertTerms = TinyBertTerms()
 
     @property

@@ -4,8 +4,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from qdllm import models
-from qdllm.errors import ConfigError
 from qdllm.families.family import Family
 from qdllm.rivals.specs import BodySpec, TuningSpec, check_body
 from qdllm.specs import EncoderSpec, Seeds, TrialSpec
@@ -54,11 +52,6 @@ class Tuned(Family[B], Generic[B]):
 
     def check(self, spec: B, texts_C: Sequence[int]) -> None:
         """As Family does."""
-        if "soft_labels" in self.reads and spec.teacher.model == models.NOBODY:
-            raise ConfigError(
-                f"teacher.model: {self.label} learns from a teacher, but {models.NOBODY!r} was "
-                "given; name one, or take the body without a teacher, family=hard"
-            )
         check_body(spec.body, spec.encoder)
 
     def reader(self, spec: B) -> "Callable[[Sequence[str]], Tensor]":

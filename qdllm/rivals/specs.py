@@ -65,6 +65,12 @@ class BodySpec(Spec):
     pooling: Literal["mean", "first"] = "mean"
 
 
+class WholeBody(BodySpec):
+    """All layers of a MiniLM."""
+
+    layers: tuple[Block, ...] = Field((0, 1, 2, 3, 4, 5), min_length=1, max_length=1000)
+
+
 class TuningSpec(Spec):
     """How a body is trained: AdamW, linear warm-up and decay, gradients clipped to a norm."""
 

@@ -1,0 +1,159 @@
+"""Families beside one another: a line for each, of its trial that is best in validation."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from jobs.kinds.probes import PROBES
+from orchestrator.plan.history import result_of
+from orchestrator.plan.ranking import Result, ranked
+from orchestrator.report.findings import Findings
+from orchestrator.report.paper import FILE
+from orchestrator.report.tables import measured
+from qdllm import families
+
+HEAD = (
+    "",
+    "test accuracy",
+    "validation",
+    "test F1",
+    "agreement",
+    "calibration error",
+    "trained",
+    "at inference",
+    "T_kd, s/epoch",
+    "µs/text",
+    "accuracy/parameter",
+    "accuracy/T_kd",
+    "paper's accuracy",
+)
+NARROW = (
+    "",
+    "test accuracy",
+    "trained",
+    "at inference",
+    "T_kd, s/epoch",
+    "µs/text",
+    "paper's accuracy",
+)
+"""What a terminal has room for."""
+WIDE = 190
+"""Columns that all of it needs."""
+EXPLAINED = (
+    "trained: parameters of one seed. At inference: with the frozen encoder's, for those that need "
+    "it; the paper's 9,275 leave out its BERT, and its rivals' counts hold their embeddings. T_kd: "
+    "seconds per epoch of one seed. µs/text: with the encoder's share, which was measured on all "
+    "cores of a node. Accuracy per parameter goes by those that are trained, as the paper's does."
+)
+PAPER = (
+    "The paper's figures are means over five teachers, on other splits of the texts. Its accuracy "
+    "alone can be compared: its recall differs from it in all 90 rows of Tables 4 to 6, although "
+    "with balanced classes both are the same number; and F1 lies above the mean of precision and "
+    "recall, which no average of F1 over classes or texts allows, in all ten PKD rows of hiding "
+    "and thematic: (0.7621 + 0.7705) / 2 = 0.7663, printed 0.7791. Its sizes are those of 4 layers "
+    "of 768 without pooler (52,188,672, printed as 52.20 M for DistilBERT and PKD), of 12 layers "
+    "of 384 (33,360,000, for MiniLLM) and of 4 of 312 (14,350,248, for TinyBERT); the bodies here "
+    "are smaller ones."
+)
+
+
+class Line(NamedTuple):
+    """One family's cells under `HEAD`, and what is to be said of it below."""
+
+    cells: tuple[str, ...]
+    note: str
+
+
+def lines(found: Findings) -> list[Line]:
+    """A line for each family, best first; none where a sweep asked for one family alone."""
+    if len({one.trial.spec.family for one in found.order}) < 2:
+        return []
+    best: dict[str, Result] = {}
+    tried: dict[str, int] = {}
+    references = [result_of(one) for one in found.references if one.kind != PROBES.name]
+    known = {one.trial.fingerprint: one for one in [*references, *found.order]}
+    for one in ranked(list(known.values())):
+        name = one.trial.spec.family
+        best.setdefault(name, one)
+        tried[name] = tried.get(name, 0) + 1
+    return [_line(found, one, tried[name]) for name, one in best.items()]
+
+
+def table(found: Findings, wide: bool) -> Table | None:
+    """The same for a terminal; `wide`: with all columns."""
+    told = lines(found)
+    if not told:
+        return None
+    shown = [HEAD.index(name) for name in (HEAD if wide else NARROW)]
+    made = Table(
+        title="families, each by its best trial in validation",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for at in shown:
+        made.add_column(HEAD[at], justify="right" if at else "left")
+    for line in told:
+        made.add_row(*(line.cells[at] for at in shown))
+    made.caption = "\n".join(notes(told))
+    return made
+
+
+def notes(told: Sequence[Line]) -> list[str]:
+    """What is said below."""
+    printed = any(line.cells[-1] for line in told)
+    return [*filter(None, (line.note for line in told)), EXPLAINED, *[PAPER] * printed]
+
+
+def _line(found: Findings, one: Result, tried: int) -> Line:
+    spec, summary = one.trial.spec, one.record.summary
+    family = families.of(spec)
+    size, share = _encoder(found, one)
+    accuracy = one.over_seeds("test.accuracy").mean
+    seconds = summary["seconds_per_epoch"] / len(spec.seeds)
+    cells = (
+        family.label,
+        measured(one, "test.accuracy"),
+        measured(one, "val.accuracy"),
+        measured(one, "test.f1"),
+        measured(one, "test.agreement"),
+        measured(one, "test.calibration_error"),
+        f"{one.parameters:,}",
+        "—" if size is None else f"{one.parameters + size:,}",
+        f"{seconds:.3g}",
+        f"{summary['inference_us'] + share:,.3g}",
+        f"{accuracy / one.parameters:.2e}",
+        f"{accuracy / seconds:.2e}",
+        _printed(found, family.paper),
+    )
+    of = f"the best of {tried} trials" if tried > 1 else "one trial"
+    lost = "; ".join(family.lacks(spec))
+    seeds = f"{len(spec.seeds)} seed{'s' * (len(spec.seeds) > 1)}"
+    note = f"{family.label}: {of}, {seeds}" + (f"; {lost}" if lost else "")
+    return Line(cells, note)
+
+
+def _encoder(found: Findings, one: Result) -> tuple[int | None, float]:
+    """How many frozen parameters stand before what was trained, and their microseconds a text.
+
+    None where a record of an earlier version does not tell.
+    """
+    size: int | None = 0
+    share = 0.0
+    for record in found.sources:
+        if record.fingerprint == one.trial.made_from.get("features"):
+            size = record.summary.get("parameters")
+            share = record.seconds / record.summary["texts"] * 1e6
+    return size, share
+
+
+def _printed(found: Findings, method: str) -> str:
+    """The paper's accuracy of that method on this task, its mean over teachers."""
+    tasks = yaml.safe_load(FILE.read_text(encoding="utf-8"))["tasks"]
+    task = found.sweep.summary["task"]
+    figures = tasks.get(task, {}).get("overall", {}).get(method)
+    return f"{figures[0]:.4f}" if figures else ""

@@ -1,0 +1,207 @@
+"""Tokens, a teacher's states and its adapter: made, verified, and read by a trial of the store."""
+
+import json
+
+import numpy as np
+import pytest
+import readings
+import tiny_models
+import torch
+from commands import here
+
+from jobs import kinds, teacher, teacher_states, tokens, trial
+from jobs.inputs import gather
+from jobs.kept import Kept
+from jobs.kinds import Job
+from jobs.store import Store
+from qdllm import families, saved
+from qdllm import teacher as science
+from qdllm.encoder import pretrained, tokenize
+from qdllm.errors import StoreError, TeacherError
+from qdllm.predictor import Predictor
+from qdllm.rivals import loop
+from qdllm.specs import TaskSpec
+from qdllm.texts import data
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> TaskSpec:
+    """Sixty texts whose class is what they begin with."""
+    path = tmp_path_factory.mktemp("texts") / "words.csv"
+    first = ("market price", "team game", "star planet")
+    rows = [
+        f'"{first[row % 3]} {text} {row}","{"abc"[row % 3]}"'
+        for row, text in enumerate(tiny_models.texts_of(60))
+    ]
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return TaskSpec(name=str(path))
+
+
+def spec_of(name: str, task: TaskSpec, **settings):
+    family = families.family(name)
+    plain = readings.settings(family) | {"seeds": [1, 0], "task": task.model_dump()} | settings
+    return family.spec.parse(plain)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, task) -> Store:
+    """With all that TinyBERT and PKD are made from."""
+    made, dataset = Store(str(tmp_path_factory.mktemp("store"))), data.load(task)
+    makers = {
+        "tokens": tokens.run,
+        "soft-labels": teacher.run,
+        "teacher-states": teacher_states.run,
+    }
+
+    def make(job: Job) -> None:
+        if job.kind in makers:
+            makers[job.kind](job, dataset, made)
+
+    for name in ("pkd", "tinybert"):
+        kinds.named(families.family(name).kind, spec_of(name, task), task, dataset.digest, make)
+    return made
+
+
+def job_of(spec, task: TaskSpec) -> Job:
+    return kinds.named(families.of(spec).kind, spec, task, data.load(task).digest)
+
+
+def test_tokens_are_the_tokenizers_and_end_where_a_text_does(store, task):
+    (name,) = store.fingerprints("tokens")
+    record, found = store.load("tokens", name)
+    dataset = data.load(task)
+    expected = tokenize(pretrained(readings.tiny(), 16)[0], dataset.texts, 16)
+    rows = np.concatenate([found[split] for split in data.SPLITS])
+    assert [row[row >= 0].tolist() for row in rows] == expected
+    assert record.summary["width"] == max(map(len, expected)) == rows.shape[1]
+    assert all((np.diff((row >= 0).astype(int)) <= 0).all() for row in rows)
+
+
+def test_states_are_the_stored_teachers_pooled_as_its_head_reads_them(store, task):
+    (name,) = store.fingerprints("teacher-states")
+    record, found = store.load("teacher-states", name)
+    assert found.keys() == {"train"}
+    assert record.summary["largest_difference"] < 1e-4
+    dataset, spec = data.load(task), spec_of("pkd", task)
+    assert record.spec["layers"] == list(spec.teacher_layers) == [0, 2]
+    (adapter,) = store.fingerprints("adapters")
+    values = {key: torch.tensor(value) for key, value in store.load("adapters", adapter)[1].items()}
+    tokenizer, model = science.reload(spec.teacher, 3, values)
+    width = tiny_models.HIDDEN
+    for row in (0, 7):
+        (ids,) = tokenize(tokenizer, [dataset.train.texts[row]], 16)
+        with torch.no_grad():
+            states = model.transformer(
+                torch.tensor([ids]), torch.ones(1, len(ids)), output_hidden_states=True
+            ).hidden_states
+        for at, layer in enumerate((0, 2)):
+            stored = found["train"][row, at * width : (at + 1) * width]
+            np.testing.assert_allclose(stored, states[layer][0].mean(0), atol=1e-5)
+
+
+def test_states_of_a_teacher_that_says_something_else_are_refused(store, task, tmp_path):
+    other, dataset = Store(str(tmp_path)), data.load(task)
+    job = job_of(spec_of("pkd", task), task)
+    names = {kind: job.made_from[role] for role, kind in (("soft_labels", "soft-labels"),)}
+    record, arrays = store.load("soft-labels", names["soft-labels"])
+    (adapter,) = store.fingerprints("adapters")
+    for kind, name in (("adapters", adapter), ("soft-labels", record.fingerprint)):
+        was, tensors = store.load(kind, name)
+        shifted = {key: array + (kind == "soft-labels") for key, array in tensors.items()}
+        plain = was.model_dump()
+        kept = {key: plain[key] for key in ("spec", "made_from", "summary", "seconds")}
+        other.publish(kind, name, tensors=shifted, **kept)
+    states = kinds.named(
+        "teacher-states",
+        kinds.kind("teacher-states").of_trial(spec_of("pkd", task)),
+        task,
+        dataset.digest,
+    )
+    with pytest.raises(TeacherError, match=r"differ from its stored soft labels by up to 1, "):
+        teacher_states.run(states, dataset, other)
+    assert not other.fingerprints("teacher-states")
+    assert arrays
+
+
+@pytest.mark.parametrize("name", ["pkd", "tinybert"])
+def test_a_trial_of_the_store_ends_as_before_where_its_worker_is_killed(
+    name, store, task, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
+    job, dataset = job_of(spec_of(name, task), task), data.load(task)
+    arrays = gather(store, job.made_from, dataset)
+    whole = Store(str(tmp_path / "whole"))
+    trial.train(job, arrays, whole)
+    assert not whole.files("checkpoints"), "cleared with the result"
+    broken, times, save = Store(str(tmp_path / "broken")), [], Kept.save
+
+    def killed(self, *parts):
+        save(self, *parts)
+        times.append(1)
+        if len(times) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Kept, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trial.train(job, arrays, broken)
+    assert {file.path.split("/")[0] for file in broken.files()} == {"checkpoints"}
+    monkeypatch.setattr(Kept, "save", save)
+    trial.train(job, arrays, broken)
+    assert not broken.files("checkpoints")
+    first, second = (each.load(job.kind, job.fingerprint) for each in (whole, broken))
+    assert np.array_equal(first[1]["parameters"], second[1]["parameters"])
+    assert first[0].summary["metrics"] == second[0].summary["metrics"]
+
+
+def test_a_damaged_checkpoint_is_named_and_training_begins_anew(store, task, tmp_path, capsys):
+    spec = spec_of("hard", task, seeds=[1])
+    job, dataset = job_of(spec, task), data.load(task)
+    arrays, other = gather(store, job.made_from, dataset), Store(str(tmp_path))
+    Kept(job, other).save({"curves": []}, {"x": torch.zeros(3)})
+    (path,) = (tmp_path / "checkpoints" / job.fingerprint).glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-4])
+    trial.train(job, arrays, other)
+    assert "training begins anew" in capsys.readouterr().err
+    assert other.has("hard", job.fingerprint)
+
+
+def test_a_saved_body_labels_texts_as_its_trial_did(store, task, tmp_path):
+    spec = spec_of("hard", task, tuning={"epochs": 12, "lr": 0.03, "batch_size": 16})
+    job, dataset, other = job_of(spec, task), data.load(task), Store(str(tmp_path / "store"))
+    trial.train(job, gather(store, job.made_from, dataset), other)
+    record, tensors = other.load(job.kind, job.fingerprint)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    saved.save(folder, spec, dataset.classes, 16, tensors["parameters"][1])
+    found = Predictor(folder)([*dataset.test.texts, "", None])
+    right = [
+        label == dataset.classes[own]
+        for label, own in zip(found.labels, dataset.test.labels_N, strict=False)
+    ]
+    assert np.mean(right) == record.summary["metrics"]["test.accuracy"][1] > 0.5
+    assert found.labels[-2:] == [None, None]
+
+
+def test_the_commands_print_fingerprints_and_say_what_is_missing(store, task, tmp_path):
+    spec = spec_of("pkd", task)
+    path = tmp_path / "job.json"
+
+    def asked(**parts) -> str:
+        path.write_text(json.dumps({"task": task.model_dump(), **parts}), encoding="utf-8")
+        return str(path)
+
+    body = {"model": readings.tiny(), "max_length": 16}
+    printed = here("jobs.tokens", [asked(tokens=body, store=store.uri)])
+    assert printed.strip() in store.fingerprints("tokens")
+    states = {"teacher": spec.teacher.model_dump(mode="json"), "layers": [0, 2]}
+    printed = here("jobs.teacher_states", [asked(states=states, store=store.uri)])
+    assert printed.strip() in store.fingerprints("teacher-states")
+    empty = str(tmp_path / "empty")
+    printed = here("jobs.teacher_states", [asked(states=states, store=empty)], status=1)
+    assert "there is no soft-labels/" in printed
+
+
+def test_an_adapter_that_is_gone_is_named(store, task, tmp_path):
+    job = job_of(spec_of("tinybert", task), task)
+    with pytest.raises(StoreError, match="there is no "):
+        gather(Store(str(tmp_path)), job.made_from, data.load(task))

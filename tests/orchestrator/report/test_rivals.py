@@ -1,0 +1,98 @@
+"""Families beside one another: what each line says, reckoned from the records again."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+from small_sweep import SmallSweep, made_up, sweep
+
+from orchestrator.report import page, rivals
+from orchestrator.report.rivals import HEAD
+from qdllm import families
+from qdllm.specs import TrialSpec
+
+AXES = {"family": ("quantum", "tanh"), "fit.lr": (0.01, 0.1)}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> SmallSweep:
+    return sweep(tmp_path_factory.mktemp("mixed"), AXES, left_out=0)
+
+
+def cells(small: SmallSweep) -> dict[str, dict[str, str]]:
+    """Each family's cells by heading."""
+    return {
+        line.cells[0]: dict(zip(HEAD, line.cells, strict=True))
+        for line in rivals.lines(small.found)
+    }
+
+
+def test_each_family_has_the_line_of_its_best_trial_in_validation(mixed):
+    told, found = cells(mixed), mixed.found
+    assert told.keys() == {families.family(name).label for name in ("quantum", "tanh", "linear")}
+    best = next(one for one in found.order if one.trial.spec.family == "tanh")
+    line, seeds = told["classical head"], len(best.trial.spec.seeds)
+    at = best.over_seeds("test.accuracy")
+    assert line["test accuracy"] == f"{at.mean:.4f} ± {at.ci95:.4f}"
+    assert line["trained"] == f"{best.parameters:,}"
+    seconds = best.record.summary["seconds_per_epoch"] / seeds
+    assert line["T_kd, s/epoch"] == f"{seconds:.3g}"
+    assert line["accuracy/T_kd"] == f"{at.mean / seconds:.2e}"
+    assert line["accuracy/parameter"] == f"{at.mean / best.parameters:.2e}"
+    assert told["logistic regression"]["agreement"] == ""
+
+
+def test_the_encoder_counts_for_those_that_need_it(mixed):
+    told, found = cells(mixed), mixed.found
+    (features,) = (one for one in found.sources if one.kind == "features")
+    best = found.order[0]
+    share = features.seconds / features.summary["texts"] * 1e6
+    label = families.of(best.trial.spec).label
+    assert told[label]["µs/text"] == f"{best.record.summary['inference_us'] + share:,.3g}"
+    # Records of earlier versions do not tell how large their encoder was.
+    assert told[label]["at inference"] == "—"
+    features.summary["parameters"] = 22_565_376
+    assert rivals._encoder(found, best) == (22_565_376, share)
+
+
+def test_a_sweep_of_one_family_has_no_such_table(tmp_path):
+    alone = made_up(tmp_path, {"fit.lr": (0.01, 0.1)}, lambda spec: 0.8)
+    assert rivals.lines(alone.found) == []
+    assert rivals.table(alone.found, wide=True) is None
+
+
+def accuracy(spec: TrialSpec) -> float:
+    return 0.7 if spec.family == "pkd" else 0.8
+
+
+def test_the_papers_accuracy_stands_beside_on_its_tasks_with_the_arithmetic(tmp_path):
+    axes = {"family": ("quantum", "pkd", "hitin")}
+    small = made_up(tmp_path, axes, accuracy)
+    assert {cells(small)[label]["paper's accuracy"] for label in ("PKD", "HiTIN")} == {""}
+    small.record.summary["task"] = "emotion"
+    told = cells(small)
+    assert told["PKD"]["paper's accuracy"] == "0.7760"
+    assert told["quantum student"]["paper's accuracy"] == "0.8012"
+    assert told["HiTIN"]["paper's accuracy"] == ""
+    stream = StringIO()
+    Console(file=stream, width=250).print(rivals.table(small.found, wide=True))
+    printed = " ".join(stream.getvalue().split())
+    assert "(0.7621 + 0.7705) / 2 = 0.7663, printed 0.7791" in printed
+    assert round((0.7621 + 0.7705) / 2, 4) == 0.7663
+    assert "HiTIN: one trial, 3 seeds; flat labels leave no hierarchy" in printed
+
+
+def test_what_falls_away_under_another_teacher_is_said():
+    lacks = families.family("tinybert").lacks
+    spec = families.family("tinybert").spec
+    assert lacks(spec()) == ()
+    other = spec.parse({"teacher": {"model": "bloomz-1b1"}})
+    assert lacks(other) == ("attention is gone", "embeddings and states pooled and standardised")
+
+
+def test_the_page_has_the_same_table(mixed):
+    text = page.render(mixed.found, [])
+    assert "<h2>Families</h2>" in text
+    for line in rivals.lines(mixed.found):
+        for cell in line.cells:
+            assert cell in text
