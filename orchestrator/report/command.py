@@ -9,7 +9,7 @@ from jobs.command import Parser, status
 from jobs.screen import Screen, say
 from orchestrator.console import PLAIN_WIDTH
 from orchestrator.plan import History
-from orchestrator.report import champion, findings, frames, page, splits, tables
+from orchestrator.report import champion, findings, frames, page, rivals, splits, tables
 from orchestrator.report.findings import Findings
 from qdllm import outside
 
@@ -85,6 +85,7 @@ def show(found: Findings, over_splits: Sequence[Any]) -> None:
         lines += [
             tables.trials_table(found, title, wide=wide),
             tables.champion_line(found.champion, found.best, found.order[0]),
+            *filter(None, [rivals.table(found, wide=console.width >= rivals.WIDE)]),
         ]
         for record in found.evaluations:
             opinion = kinds.kind(record.kind).opinion(record, found.champion.record)
