@@ -34,7 +34,7 @@ TEACHER_STATES = Kind(
     phase=lambda spec: "teacher's states",
     load=_load,
     content={"width": Count, "largest_difference": Number},
-    told={"": "spec/teacher/model", "layers": "spec/layers", "width": "summary/width"},
+    told={"": "spec/teacher/model", "width": "summary/width"},
     kept="used",
 )
 KINDS = (TEACHER_STATES,)

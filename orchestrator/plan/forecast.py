@@ -10,6 +10,7 @@ from orchestrator.grid import Grid, Resources
 from orchestrator.plan.estimate import Time, of_search, times
 from orchestrator.plan.graph import Listed, Plan
 from orchestrator.plan.history import History
+from qdllm import families
 
 NODE = "a node's CPUs"
 
@@ -51,10 +52,12 @@ def needs(
         lines.append(need(kind.label, made, where, 1))
     sweep = plan.sweep
     if isinstance(sweep, Listed):
+        long = [job for job in sweep.trials if families.of(job.spec).long]
         return [
             *lines,
             need("classical references", sweep.references, each, places),
-            need("trials", sweep.trials, each, places),
+            need("trials", [job for job in sweep.trials if job not in long], each, places),
+            *[need("long trials", long, f"a GPU, or {NODE}", 1)] * bool(long),
         ]
     held, missing, time = 0, 0, Time()
     for base in sweep.bases:

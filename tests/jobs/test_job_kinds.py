@@ -19,6 +19,7 @@ from qdllm.errors import ConfigError
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec
+from qdllm.rivals.specs import StatesSpec, TokensSpec
 from qdllm.specs import EncoderSpec, EvaluationSpec, TaskSpec, TeacherSpec
 
 TEXTS = "d" * 64
@@ -29,6 +30,10 @@ GOLDEN = {
     "students": (StudentSpec(), "fdec1bb20b8ead48"),
     "tanh": (TanhSpec(), "4c4421ded7ca77f7"),
     "linear": (LinearSpec(), "4f4928032d30468d"),
+    "tokens": (TokensSpec(), "c5c908ea28ab47b3"),
+    "teacher-states": (StatesSpec(), "25d02f0dbcf22938"),
+    "pkd": (families.family("pkd").spec(), "5a434998e6975d79"),
+    "tinybert": (families.family("tinybert").spec(), "f9e670e297fb7d99"),
 }
 """Of the defaults, on the packaged model. A change makes every user compute everything anew."""
 

@@ -81,6 +81,16 @@ def test_is_told_in_one_message_before_anything_is_trained(mistake, tmp_path):
     assert not list((tmp_path / "home").glob("store/*/*"))
 
 
+def test_a_plan_says_where_long_trials_run(tmp_path):
+    arguments = ["--grid", "rivals", "--home", str(tmp_path), "--dry-run"]
+    printed = here("orchestrator.sweep", [*arguments, "--set", "family=[quantum, pkd, minillm]"])
+    rows = [line.split("│") for line in printed.splitlines() if "│" in line]
+    told = {row[1].strip(): row[2:5] for row in rows}
+    assert [cell.strip() for cell in told["trials"]] == ["0", "2", "1 CPU each"]
+    assert [cell.strip() for cell in told["long trials"]] == ["0", "4", "a GPU, or a node's CPUs"]
+    assert {"features", "tokens", "soft labels", "teacher's states"} <= told.keys()
+
+
 def test_a_body_that_is_cut_from_no_bert_is_refused(tmp_path):
     other = tiny_models.save("bloom", tmp_path / "bloom")
     arguments = ["--grid", "rivals", "--home", str(tmp_path / "home"), "--dry-run"]

@@ -57,11 +57,11 @@ class Memory:
             raise Broken
 
 
-@pytest.mark.parametrize("name", ["hard", "tinybert", "lsfls", "hitin"])
+@pytest.mark.parametrize("name", ["tinybert", "lsfls", "hitin"])
 def test_training_that_is_broken_off_anywhere_ends_with_the_same_bits(name, monkeypatch):
-    """With maps thrown away, chosen labels, and running statistics, at every fifth step."""
+    """With maps thrown away, chosen labels, and running statistics, at every seventh step."""
     monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
-    whole, memory = trained(name), Memory(5)
+    whole, memory = trained(name), Memory(7)
     for _ in range(100):
         try:
             found = trained(name, memory)
