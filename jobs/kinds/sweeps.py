@@ -15,7 +15,7 @@ SWEEPS = Kind(
         "task_spec": dict[str, Any],
         "texts": str,
         "classes": list[str],
-        "cuts": list[str],
+        "cuts": list[dict[str, Any]],
         "rows": dict[str, Count],
         "trials": dict[str, dict[str, Any]],
         "families": dict[str, str],

@@ -19,9 +19,9 @@ from small_sweep import SmallSweep, sweep
 from jobs import evaluate
 from jobs.inputs import gather
 from jobs.kinds import Job
-from jobs.store import housekeeping, record
+from jobs.store import Store, housekeeping, record
 from orchestrator.plan import estimate, plan
-from orchestrator.report import champion, command, findings, frames
+from orchestrator.report import champion, command, findings, frames, sweeps
 from qdllm.errors import QdllmError
 from qdllm.specs import EvaluationSpec
 
@@ -182,3 +182,12 @@ def test_what_is_wrong_is_said_with_what_to_do(small):
     del fields["summary"]["metrics"]
     with rewritten(folder, fields):
         assert "has no summary.metrics in its record" in read_all(small, "students", folder.name)
+
+
+def test_what_was_cut_of_texts_is_read_as_it_was_written(small, tmp_path):
+    """A sweep's end reads it, whose beginning has written it."""
+    cut = {"readers": ["encoder"], "model": "minilm", "max_length": 4, "texts": 9, "of": 20}
+    cut |= {"lost": 0.4, "reckoned": False, "most": 512}
+    store = Store(str(tmp_path))
+    name = sweeps.publish_sweep(store, small.definition, small.plan, small.dataset, [cut])
+    assert [dict(one) for one in store.record("sweeps", name).summary["cuts"]] == [cut]
