@@ -55,6 +55,20 @@ class Champion(Spec):
 
     families: tuple[str, ...] | None = Field(None, min_length=1)
     """None: the quantum students; all trials, where a grid has none of those."""
+    under: str | None = None
+    """A chip's noise, as `evaluations` name one, under which their validation accuracies count."""
+
+    @field_validator("under")
+    @classmethod
+    def _can_be_measured(cls, name: str | None) -> str | None:
+        if name is not None:
+            _, spec = kinds.evaluation(name)
+            if "split" not in type(spec).model_fields:
+                raise ValueError(
+                    f"{shown(name)} was given, which measures no validation texts; name a chip's "
+                    "noise, such as baihua-noise"
+                )
+        return name
 
     @field_validator("families")
     @classmethod
@@ -123,8 +137,10 @@ class Grid(Spec):
 
     @property
     def asked_evaluations(self) -> tuple[str, ...] | None:
-        """`evaluations`, where they are others than if nothing were said."""
-        return None if self.evaluations == DEFAULT else self.evaluations
+        """What is measured beside the engine, where it is else than if nothing were said."""
+        under = () if self.champion.under is None else (f"under {self.champion.under}",)
+        asked = (*self.evaluations, *under)
+        return None if asked == DEFAULT else asked
 
     def origin(self, path: str) -> str:
         """`file:line: ` or `--set …: ` for a dotted path of the grid, as far as that is known."""

@@ -1,6 +1,6 @@
 """Finished trials, ranked by validation, and the one that a user should take."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -88,16 +88,20 @@ def ranked(results: Sequence[Result]) -> list[Result]:
     )
 
 
-def champion(results: Sequence[Result]) -> Result:
+def champion(
+    results: Sequence[Result], over_seeds: Callable[[Result], Interval] | None = None
+) -> Result:
     """The smallest circuit whose mean validation accuracy is within one standard error of the best.
 
+    `over_seeds`: that accuracy, where it is another than the trial's own, such as one under noise.
     Test accuracy plays no part. With a single seed there is no standard error, so the champion is
     the best.
     """
-    order = ranked(results)
-    best = order[0].over_seeds(OBJECTIVE)
+    of = over_seeds or (lambda result: result.over_seeds(OBJECTIVE))
+    order = sorted(ranked(results), key=lambda result: -of(result).mean)
+    best = of(order[0])
     margin = best.standard_error if best.n > 1 else 0.0
-    near = [result for result in order if result.over_seeds(OBJECTIVE).mean >= best.mean - margin]
+    near = [result for result in order if of(result).mean >= best.mean - margin]
     # The first of the smallest, and `near` is in the order of the ranking.
     return min(near, key=lambda result: result.parameters)
 

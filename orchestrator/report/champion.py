@@ -122,7 +122,7 @@ def card(found: Findings, store: Store, own_encoder: bool) -> str:
         },
         over_seeds={one: tables.measured(chosen, f"{one}.accuracy") for one in ("val", "test")},
         seeds=len(chosen.trial.spec.seeds),
-        lines=tables.champion_line(chosen, found.best, found.order[0]).splitlines(),
+        lines=tables.chosen_lines(found),
         settings=[(tables.spoken(key), found.value(chosen, key)) for key in found.axes],
         encoder=None if own_encoder else chosen.trial.spec.encoder.model,
         compared=page.COMPARED,

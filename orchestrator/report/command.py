@@ -84,12 +84,13 @@ def show(found: Findings, over_splits: Sequence[Any]) -> None:
         wide = console.width >= tables.WIDE
         lines += [
             tables.trials_table(found, title, wide=wide),
-            tables.champion_line(found.champion, found.best, found.order[0]),
+            *tables.chosen_lines(found),
             *filter(None, [rivals.table(found, wide=console.width >= rivals.WIDE)]),
         ]
         for record in found.evaluations:
             opinion = kinds.kind(record.kind).opinion(record, found.champion.record)
-            lines.append(f"{record.spec.get('backend', record.kind)}: {opinion}")
+            name = record.spec.get("backend") or record.spec.get("target", record.kind)
+            lines.append(f"{name}: {opinion}")
     else:
         lines.append(tables.no_champion_line(found.order))
     lines += over_splits

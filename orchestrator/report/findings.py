@@ -22,7 +22,21 @@ from orchestrator.plan import History, Job, Result
 from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
 from orchestrator.report import sweeps
 from qdllm.errors import ConfigError
+from qdllm.intervals import Interval, interval
 from qdllm.specs import flat
+
+
+@dataclass(frozen=True)
+class Under:
+    """Validation accuracies of trials under a chip's noise."""
+
+    name: str
+    accuracies: Mapping[str, Interval]
+    """By a trial's fingerprint."""
+
+    def __call__(self, result: Result) -> Interval:
+        """A trial's."""
+        return self.accuracies[result.trial.fingerprint]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +58,8 @@ class Findings:
     """What stands beside them, nobody having asked for it by name."""
     evaluations: list[Record]
     """What was made of the champion."""
+    under: Under | None
+    """The noise by which it was chosen, if it was."""
     logits_SNC: np.ndarray | None
     """What the champion's students said in the first evaluation."""
     labels: dict[str, np.ndarray]
@@ -149,7 +165,10 @@ def findings(
     store = history.store
     settings, results, beside = sweeps.asked(history, sweep)
     order, among = ranked(results), eligible(sweep, results)
-    chosen = champion(among) if among else None
+    noisy = under(history, sweep, among)
+    if noisy is not None:
+        among = [one for one in among if one.trial.fingerprint in noisy.accuracies]
+    chosen = champion(among, noisy) if among else None
     _, labels = store.load(SWEEPS.name, sweep.fingerprint)
     evaluated = of_student(history, chosen.trial.fingerprint) if chosen else []
     logits_SNC = None
@@ -179,6 +198,7 @@ def findings(
         ],
         references=beside,
         evaluations=evaluated,
+        under=noisy,
         logits_SNC=logits_SNC,
         labels={name.removesuffix(".labels"): labels_N for name, labels_N in labels.items()},
         curves={
@@ -194,6 +214,37 @@ def eligible(sweep: Record, results: Sequence[Result]) -> list[Result]:
     asked = sweep.summary.get("families", {})
     among = choice.among(asked.values() or [one.trial.spec.family for one in results])
     return [one for one in ranked(results) if one.trial.spec.family in among]
+
+
+def trials_under(sweep: Record, results: Sequence[Result]) -> list[Job[Any]]:
+    """What the sweep wants to be made of each trial that may be its champion, if anything: its
+    validation texts, measured under noise."""
+    name = (sweep.spec.get("champion") or {}).get("under")
+    if name is None:
+        return []
+    kind, spec = kinds.evaluation(name)
+    spec = spec.model_copy(update={"split": "validation"})
+    return [
+        Job.of(kind.name, spec, {"student": one.trial.fingerprint, **kind.digests(spec)})
+        for one in eligible(sweep, results)
+        if kind.suits(one.trial.spec)
+    ]
+
+
+def under(history: History, sweep: Record, results: Sequence[Result]) -> Under | None:
+    """Validation accuracies under the noise by which the champion is chosen, as far as they are
+    there; None where it is chosen without."""
+    jobs = trials_under(sweep, results)
+    if not jobs:
+        return None
+    made = history.records(jobs[0].kind, [job.fingerprint for job in jobs])
+    return Under(
+        str((sweep.spec.get("champion") or {}).get("under")),
+        {
+            one.made_from["student"]: interval(kinds.kind(one.kind).metrics(one)[OBJECTIVE])
+            for one in made
+        },
+    )
 
 
 def evaluations(sweep: Record, chosen: Result) -> list[Job[Any]]:
@@ -214,7 +265,7 @@ def of_student(history: History, student: str) -> list[Record]:
         for kind in kinds.kinds().values()
         if kind.offers
         for record in history.records(kind.name, history.store.fingerprints(kind.name))
-        if record.made_from.get("student") == student
+        if record.made_from.get("student") == student and record.spec.get("split", "test") == "test"
     ]
     return sorted(found, key=lambda record: record.created)
 

@@ -132,7 +132,7 @@ def _lines(found: Findings) -> list[str]:
     settings = tables.told(found.settings[found.champion.trial.fingerprint])
     return [
         f"the champion has {settings or 'the settings below'}",
-        *tables.champion_line(found.champion, found.best, found.order[0]).splitlines(),
+        *tables.chosen_lines(found),
     ]
 
 

@@ -188,6 +188,19 @@ def missing_lines(
     ]
 
 
+def chosen_lines(found: "Findings") -> list[str]:
+    """What the champion is, and why it and not the best."""
+    assert found.champion is not None, "a sweep without one says so"
+    if found.under is None:
+        return champion_line(found.champion, found.best, found.order[0]).splitlines()
+    chosen, best = found.under(found.champion), max(found.under.accuracies.values())
+    return [
+        f"champion: {found.champion.parameters:,} parameters, the smallest within one standard "
+        f"error of the best in validation under {found.under.name}: {plus_minus(chosen)} there, "
+        f"the best {plus_minus(best)}"
+    ]
+
+
 def champion_line(champion: Result, best: Result, first: Result | None = None) -> str:
     """What the champion is, and why it and not the best.
 

@@ -40,6 +40,12 @@ def conclude(
     record = sweep.store.record(SWEEPS.name, asked)
     assert record is not None, "the walk has begun with it"
     found = findings.findings(history, record, failures)
+    if noisy := findings.trials_under(record, found.order):
+        with sweep.terminal.phase("under noise", len(noisy)) as phase:
+            for number, job in enumerate(noisy, start=1):
+                make(sweep, job, phase)
+                phase.update(number, len(noisy), job.spec.target)
+        found = findings.findings(history, record, failures)
     show(*tables.missing_lines(found.missing, found.settings))
     if found.champion is None:
         show(tables.no_champion_line(found.order))
@@ -50,7 +56,7 @@ def conclude(
     wide = sweep.terminal.console.width >= tables.WIDE
     show(
         tables.trials_table(found, f"{title}, by validation accuracy", wide=wide),
-        tables.champion_line(found.champion, found.best, found.order[0]),
+        *tables.chosen_lines(found),
         *splits.told(history, record),
     )
     if told := rivals.table(found, wide=sweep.terminal.console.width >= rivals.WIDE):

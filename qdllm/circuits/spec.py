@@ -89,6 +89,8 @@ class CircuitSpec(Spec):
     encoding: str = Field("rx", validate_default=True)
     observables: str | tuple[str, ...] = Field("z", validate_default=True)
     """By name, or Pauli strings whose first letter is qubit 0's."""
+    noise: str = Field("", max_length=100)
+    """A chip under whose noise it is trained; empty: none. What it predicts is without noise."""
 
     @field_validator("ansatz", "encoding", "layers")
     @classmethod
@@ -185,7 +187,7 @@ class CircuitSpec(Spec):
         plain: dict[str, Any] = handler(self)
         if info.context != HASHED:
             return plain
-        for name in ("file", "encoding", "observables"):
+        for name in ("file", "encoding", "observables", "noise"):
             if plain[name] == type(self).model_fields[name].default:
                 del plain[name]
         for name in ("file", "ansatz"):

@@ -42,9 +42,18 @@ def expectations(spec: CircuitSpec, angles: Tensor, weights: Tensor) -> Tensor:
     """
     check(spec, angles, weights)
     if torch.is_grad_enabled() and (angles.requires_grad or weights.requires_grad):
-        return _Expectations.apply(spec, angles, weights)
-    results_SNM, _ = _forward(spec, *_stacked(angles, weights), keep=False)
+        return _Expectations.apply(spec, program_of(spec), angles, weights)
+    results_SNM, _ = _forward(spec, program_of(spec), *_stacked(angles, weights), keep=False)
     return results_SNM if angles.ndim == 3 else results_SNM[0]
+
+
+def run(program: Program, angles_SNA: Tensor, weights_SW: Tensor) -> Tensor:
+    """The same of a circuit that is compiled already, (S, N, M): differentiable once.
+
+    Raises ConfigError for values that are not finite; shapes and precisions are the caller's care.
+    """
+    found: Tensor = _Expectations.apply(None, program, angles_SNA, weights_SW)
+    return found
 
 
 @lru_cache
@@ -55,16 +64,18 @@ def program_of(spec: CircuitSpec) -> Program:
 
 class _Expectations(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, spec: CircuitSpec, angles: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, spec: CircuitSpec | None, program: Program, angles: Tensor, weights: Tensor
+    ) -> Tensor:
         angles_SNA, weights_SW = _stacked(angles, weights)
-        results_SNM, ctx.saved = _forward(spec, angles_SNA, weights_SW, keep=True)
-        ctx.program, ctx.stacked = program_of(spec), angles.ndim == 3
+        results_SNM, ctx.saved = _forward(spec, program, angles_SNA, weights_SW, keep=True)
+        ctx.program, ctx.stacked = program, angles.ndim == 3
         ctx.save_for_backward(angles_SNA, weights_SW)
         return results_SNM if ctx.stacked else results_SNM[0]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grads: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, grads: Tensor) -> tuple[None, None, Tensor, Tensor]:
         angles_SNA, weights_SW = ctx.saved_tensors
         grads_SNM = (grads if ctx.stacked else grads[None]).contiguous()
         angle_grads, weight_grads, bad = _engine(angles_SNA).backward(
@@ -78,8 +89,8 @@ class _Expectations(torch.autograd.Function):
                 "small enough to multiply; look for a division by zero or an overflow in the loss"
             )
         if ctx.stacked:
-            return None, angle_grads, weight_grads
-        return None, angle_grads[0], weight_grads[0]
+            return None, None, angle_grads, weight_grads
+        return None, None, angle_grads[0], weight_grads[0]
 
 
 def _stacked(angles: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,12 +105,16 @@ def _engine(tensor: Tensor) -> Any:
 
 
 def _forward(
-    spec: CircuitSpec, angles_SNA: Tensor, weights_SW: Tensor, keep: bool
+    spec: CircuitSpec | None, program: Program, angles_SNA: Tensor, weights_SW: Tensor, keep: bool
 ) -> tuple[Tensor, Any]:
     engine = _engine(angles_SNA)
-    results, saved, bad = engine.forward(program_of(spec), angles_SNA, weights_SW, keep)
+    results, saved, bad = engine.forward(program, angles_SNA, weights_SW, keep)
     if bad >= 0:
-        raise ConfigError(_not_finite(spec, angles_SNA, weights_SW, bad))
+        raise ConfigError(
+            _not_finite(spec, angles_SNA, weights_SW, bad)
+            if spec
+            else "angles and weights must be finite, but some are nan or inf"
+        )
     return results, saved
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qdllm.circuits.circuit import angle_count, observable_count, weight_count
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.families.family import Family
+from qdllm.messages import shown
+from qdllm.processors import chips
 from qdllm.specs import (
     EncoderSpec,
     FitSpec,
@@ -40,6 +42,16 @@ class StudentSpec(TrialSpec):
     fit: FitSpec = FitSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 
+    @field_validator("circuit")
+    @classmethod
+    def _noise_of_a_chip(cls, circuit: CircuitSpec) -> CircuitSpec:
+        if circuit.noise and not chips.named(circuit.noise):
+            raise ValueError(
+                f"noise: {shown(circuit.noise)} is no chip that is known by name"
+                f"{chips.hint(circuit.noise)}"
+            )
+        return circuit
+
 
 class Quantum(Family[StudentSpec]):
     """Trained by distillation; simulated by the engine, or by another that takes its place."""
@@ -70,6 +82,10 @@ class Quantum(Family[StudentSpec]):
         from qdllm.student import circuit_core
 
         core = circuit_core(spec.circuit, spec.angles)
+        if spec.circuit.noise:
+            from qdllm.processors.training import Noisy
+
+            core = circuit_core(spec.circuit, spec.angles, Noisy(spec.circuit))
         return distil(core, spec.loss, spec.fit, spec.seeds, train, validation, report)
 
     def restore(

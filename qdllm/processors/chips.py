@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from qdllm import outside
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, nearest
 from qdllm.messages import shown
 from qdllm.processors.calibration import Calibration
 
@@ -19,6 +19,16 @@ SUFFIX = ".json"
 def known(chip: str) -> bool:
     """Whether it can be one: whether it is there shows when it is read."""
     return chip in NAMES or chip.endswith(SUFFIX) or FAKE.fullmatch(chip) is not None
+
+
+def named(chip: str) -> bool:
+    """Whether it is known by its name alone, wherever it is read."""
+    return chip in NAMES or FAKE.fullmatch(chip) is not None
+
+
+def hint(chip: str) -> str:
+    """Those that are, for a message."""
+    return f"{nearest(chip, list(NAMES)) or '.'} There are: {', '.join(NAMES)}, and fake_fez …"
 
 
 @lru_cache

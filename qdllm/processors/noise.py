@@ -116,7 +116,7 @@ def trajectories(
     ]
     events, _ = scheduled(placed, chip)
     signs = frames(events, placed, on_wires, chip, count, generator)
-    program, given, fixed = _separate(placed, on_wires)
+    program, given, fixed = separate(placed, on_wires)
     flips = torch.from_numpy(signs.rotations_TK)
     weights_TK = flips[:, [number for number, _ in fixed]] * torch.tensor(
         [
@@ -140,7 +140,7 @@ def trajectories(
     return torch.cat(parts, dim=1) * torch.from_numpy(signs.observables_TM).float().unsqueeze(1)
 
 
-def _separate(
+def separate(
     placed: Placed, masks: Sequence[int]
 ) -> tuple[Program, list[tuple[int, Angle]], list[tuple[int, Angle]]]:
     """The circuit with an input for each rotation of its own, and what turns each of them.

@@ -186,3 +186,44 @@ def test_more_rows_than_there_are(swept, place):
 def test_a_grids_evaluations_are_checked_when_it_is_read():
     with pytest.raises(ConfigError, match="unknown evaluation 'mindquantm'; did you mean"):
         small_sweep.Grid.parse({"name": "x", "evaluations": ["mindquantm"]})
+
+
+def test_a_champion_under_noise_is_chosen_by_validation_there(tmp_path):
+    small = small_sweep.sweep(
+        tmp_path,
+        AXES,
+        BASE | {"circuit": {"qubits": 4, "ansatz": "all-to-all"}},
+        left_out=0,
+        champion={"under": "baihua-noise"},
+        evaluations=["baihua-noise"],
+    )
+    found = small.found
+    there = {name: one.mean for name, one in found.under.accuracies.items()}
+    assert there.keys() == {one.fingerprint for one in small.trials}
+    exact = {one.trial.fingerprint: one.over_seeds("val.accuracy").mean for one in found.order}
+    assert there != exact
+    best = max(there.values())
+    margin = max(one.standard_error for one in found.under.accuracies.values() if one.mean == best)
+    chosen = found.champion
+    assert there[chosen.trial.fingerprint] >= best - margin
+    smaller = [one for one in found.order if one.parameters < chosen.parameters]
+    assert all(there[one.trial.fingerprint] < best - margin for one in smaller)
+    (line,) = tables.chosen_lines(found)
+    assert "best in validation under baihua-noise" in line
+    # What was measured of validation texts stands in no table of the champion's test figures.
+    assert [one.spec["split"] for one in found.evaluations] == ["test"]
+    plain = small_sweep.Grid.parse({"name": "x"})
+    assert plain.asked_evaluations is None
+    assert small.definition.asked_evaluations == ("baihua-noise", "under baihua-noise")
+
+
+@pytest.mark.parametrize(
+    ("champion", "told"),
+    [
+        ({"under": "baihau-noise"}, "did you mean 'baihua-noise'"),
+        ({"under": "mindquantum"}, "measures no validation texts; name a chip's noise"),
+    ],
+)
+def test_what_a_champion_cannot_be_chosen_under(champion, told):
+    with pytest.raises(ConfigError, match=told):
+        small_sweep.Grid.parse({"name": "x", "champion": champion})
