@@ -77,6 +77,7 @@ WINGS = {
             "metrics",
             "models",
             "plugins",
+            "processors",
             "rivals",
             "specs",
             "student",

@@ -1,15 +1,17 @@
 """The paper's numbers beside ours, where a sweep has something to put beside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from jobs import kinds
+from jobs.store import Record
 from orchestrator.plan.ranking import Result, champion
 from orchestrator.report.findings import Findings
-from orchestrator.report.tables import label, plus_minus
+from orchestrator.report.tables import accuracy, label, plus_minus
 from qdllm.families.quantum import StudentSpec
 from qdllm.specs import TrialSpec
 
@@ -35,6 +37,8 @@ def beside(found: Findings) -> list[Beside]:
     ours = _champions(found, loss)
     if len(ours) > 1:
         tables.append(_side_by_side("Losses: Table 7", "loss", printed["losses"], ours, {}))
+    if measured := [one for one in found.evaluations if "costs" in one.summary]:
+        tables.append(_devices(found, printed["device"], measured))
     return tables
 
 
@@ -71,6 +75,20 @@ def _methods(chosen: Result, printed: dict[str, Any], task: str) -> Beside:
     ours = ("champion (ours)", *_measured(chosen), f"{chosen.parameters:,}")
     title = f"Students by their size: Table {figures['table']}, means over five teachers, and 3"
     return Beside(title, ("student", "test accuracy", "test F1", "parameters"), [*rows, ours])
+
+
+def _devices(found: Findings, printed: dict[str, Any], measured: Sequence[Record]) -> Beside:
+    """Accuracies on the paper's processor, and of the champion on chips, real or simulated."""
+    low, high = map(_printed, printed["accuracy"])
+    theirs = f"{printed['processor']}, {printed['shots']:,} shots (paper, three teachers and tasks)"
+    rows: list[tuple[str, ...]] = [(theirs, f"{low} to {high}")]
+    for record in measured:
+        for one in kinds.kind(record.kind).standing(record):
+            rows.append((one.name, accuracy(one.metrics["test.accuracy"])))
+    assert found.champion is not None, "there are no evaluations without one"
+    exact = plus_minus(found.champion.over_seeds("test.accuracy"))
+    rows.append(("★ champion, exact expectations", exact))
+    return Beside("On a processor: Fig. 5", ("device", "test accuracy"), rows)
 
 
 def _side_by_side(

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from small_sweep import SmallSweep
 
 from jobs import kinds
-from orchestrator.report import page, tables
+from orchestrator.report import page, paper, tables
 from orchestrator.report.findings import of_student
 from orchestrator.tracking import Tracker
 from qdllm.errors import ConfigError
@@ -70,6 +70,14 @@ def test_evaluations_of_the_grid_stand_beside_the_exact_ones(swept):
     shown = page.render(found, [])
     assert "standard errors of one seed: shots 0.0" in shown
     assert "two-chains: " in shown
+    found.sweep.summary["task"] = "thematic"
+    theirs = next(one for one in paper.beside(found) if one.title.endswith("Fig. 5"))
+    assert theirs.rows[0][1] == "0.6785 to 0.7375"
+    assert [row[0] for row in theirs.rows[1:]] == [
+        "★ champion, baihua-noise, readout inverted",
+        "★ champion, baihua-noise, raw",
+        "★ champion, exact expectations",
+    ]
 
 
 def test_what_was_measured_is_whole_and_says_how_sure_it_is(swept):
