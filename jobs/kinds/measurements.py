@@ -96,7 +96,9 @@ def _opinion(record: Record, champion: Record) -> str:
 
 def _costs(record: Record) -> str:
     """What its circuit costs on the chip, as it is and in the form that it has there."""
-    costs = record.summary.get("costs", {})
+    costs = dict(record.summary.get("costs", {}))
+    if len(costs) > 1 and len({tuple(cost.values()) for cost in costs.values()}) == 1:
+        costs.pop("as-is")  # it has no other form
     return "".join(
         f"; {form}: {cost['cz']:.0f} CZ, depth {cost['depth']:.0f}, {cost['duration_us']:.1f} µs, "
         f"fidelity {cost['fidelity']:.2f}"

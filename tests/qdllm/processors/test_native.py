@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from line_chip import inputs, line
 from qiskit import qasm2
 from qiskit.quantum_info import Statevector
-from test_noise import inputs, line
 
 from qdllm.circuits.circuit import circuit
 from qdllm.circuits.spec import CircuitSpec

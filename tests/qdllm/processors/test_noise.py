@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from line_chip import inputs, line
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import depolarizing_error, pauli_error, thermal_relaxation_error
 
-from qdllm.circuits.circuit import angle_count, circuit, weight_count
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.circuit import circuit
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.statevector import expectations
 from qdllm.processors.calibration import Calibration
@@ -19,32 +19,6 @@ from qdllm.processors.noise import trajectories
 from qdllm.processors.schedule import scheduled
 
 TRAJECTORIES = 8192
-
-
-def line(qubits: int, worse: float = 1.0) -> Calibration:
-    """A chip in a line whose qubits differ. `worse`: 0 for a perfect one."""
-    return Calibration.parse(
-        {
-            "chip": "line",
-            "time": "now",
-            "one_qubit_ns": 64,
-            "two_qubit_ns": 224,
-            "readout": {"reads_0_as_1": 0.03, "reads_1_as_0": 0.1},
-            "qubits": [
-                {
-                    "index": q,
-                    "t1_us": (60.0 + 5 * q) if worse else 1e9,
-                    "t2_us": (18.0 + 3 * q) if worse else 1e9,
-                    "fidelity": 1 - worse * (0.002 + 0.001 * q),
-                }
-                for q in range(qubits)
-            ],
-            "couplers": [
-                {"qubits": [q, q + 1], "fidelity": 1 - worse * (0.015 + 0.004 * q)}
-                for q in range(qubits - 1)
-            ],
-        }
-    )
 
 
 def by_density_matrix(
@@ -97,15 +71,6 @@ def by_density_matrix(
                 letters[wire] = "Z"
         values.append(rho.expectation_value(SparsePauliOp("".join(reversed(letters)))).real)
     return np.array(values)
-
-
-def inputs(made: Circuit | CircuitSpec, examples: int = 2):
-    generator = torch.Generator().manual_seed(3)
-    angles, weights = angle_count(made), weight_count(made)
-    return (
-        torch.randn(examples, angles, generator=generator, dtype=torch.float64),
-        torch.randn(weights, generator=generator, dtype=torch.float64),
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_noise import inputs, line
+from line_chip import inputs, line
 
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.statevector import expectations
