@@ -28,7 +28,8 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
     """Publish `features_NH` of train, validation and test, unless the store has them.
 
     What is fitted to the training texts is published beside them. What a pretrained encoder made of
-    the same texts in other splits is taken over: it is the same but for round-off.
+    the same texts in other splits is taken over: it is the same, for texts are encoded in an order
+    of their own.
 
     `dataset`: the task's texts, whose files need not lie on this machine.
     Raises ConfigError for a model that cannot be used.

@@ -58,9 +58,12 @@ class Encoder:
         """
         features_NH = np.empty((len(texts), self.width), np.float32)
         tokens = tokenize(self._tokenizer, texts, self.spec.max_length)
+        # In one order, since a row's last bits depend on what shares its batch: the same texts have
+        # the same features in whichever splits they come.
+        order_N = np.array(sorted(range(len(tokens)), key=tokens.__getitem__), dtype=int)
         done = 0
-        for rows, batch in padded(self._tokenizer, tokens, batch_size):
-            features_NH[rows] = self._features(batch)
+        for rows, batch in padded(self._tokenizer, [tokens[row] for row in order_N], batch_size):
+            features_NH[order_N[rows]] = self._features(batch)
             done += len(rows)
             if progress:
                 progress(done, len(texts))
