@@ -77,6 +77,10 @@ def drive(
             waiting += _taken(folder, plan, work, processor, chunk, done, say, send, sleep)
     if unsent or waiting:
         return Lacking(unsent, waiting)
+    for number in set(plan.jobs):
+        if folder.event(f"closed-{number}") is None:
+            processor.close(str(folder.event(f"opened-{number}")["job"]))
+            folder.note(f"closed-{number}", time=time.time())
     return [done[number] for number in range(len(work.tasks))]
 
 

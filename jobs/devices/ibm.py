@@ -141,6 +141,9 @@ class Ibm:
                 found[number] = Counted(counts, "c0_rightmost", raw={"job": ids[0], "pub": pub})
         return [found[number] for number in range(len(tasks))]
 
+    def close(self, job: str) -> None:
+        """As Processor does: a tag needs no closing."""
+
 
 def _pubs(tasks: Sequence[Task]) -> dict[Native, list[int]]:
     """Which tasks run one circuit."""

@@ -1,4 +1,4 @@
-"""What a platform of processors must be able to do for us: six calls."""
+"""What a platform of processors must be able to do for us: six calls, and one to tidy up."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -76,4 +76,8 @@ class Processor(Protocol):
         self, job: str, chunk: int, ids: Sequence[str], tasks: Sequence[Task]
     ) -> list[Counted] | None:
         """What came of a chunk's tasks, in their order; None while some are not done."""
+        ...
+
+    def close(self, job: str) -> None:
+        """Nothing more is sent: platforms have so many open jobs, and no more."""
         ...

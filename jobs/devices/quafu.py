@@ -131,6 +131,11 @@ class Quafu:
             return None
         return [_counted(table, row) for row in rows]
 
+    def close(self, job: str) -> None:
+        """As Processor does. One that is closed already stays so."""
+        with self._told(f"close job {job}"):
+            self._client.job(job).close()
+
 
 def _counted(table: Any, row: int) -> Counted:
     error = table.errors[row] or {}

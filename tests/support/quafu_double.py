@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.seen()
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         platform, parts = (
             self.platform,
             self.path.removeprefix("/api/v1/jobs").strip("/").split("/"),
@@ -178,6 +178,10 @@ class Handler(BaseHTTPRequestHandler):
                 job |= {"shots": body["shots"], "tasks": []}
                 platform.jobs[name] = job
             self.lose_or(lambda: self.answer({"job_id": job["id"], "open": True}))
+            return
+        if parts[1] == "close":
+            platform.jobs[parts[0]]["closed"] = True
+            self.answer({"open": False, "status": "Finished"})
             return
         if platform.refuses:
             platform.refuses -= 1

@@ -99,6 +99,7 @@ def test_what_comes_back_is_what_the_student_says(swept, store, platform):
     sent_once(platform)
     (job,) = platform.jobs.values()
     assert job["name"] == f"qdllm-{plan.folder.name}-0"
+    assert job["closed"]
     _, tensors = store.load(record.kind, record.fingerprint)
     apart = tensors["raw"] - tensors["exact"]
     assert tensors["raw"].shape == (1, ROWS, 4)
