@@ -58,14 +58,14 @@ class Findings:
     """What stands beside them, nobody having asked for it by name."""
     evaluations: list[Record]
     """What was made of the champion."""
-    under: Under | None
-    """The noise by which it was chosen, if it was."""
     logits_SNC: np.ndarray | None
     """What the champion's students said in the first evaluation."""
     labels: dict[str, np.ndarray]
     """Class ids of each split, by its name."""
     curves: dict[str, dict[str, np.ndarray]]
     """Curves of shape (S, E) by metric, for the trials in `examples`."""
+    under: Under | None = None
+    """The noise by which the champion was chosen, if it was."""
 
     @property
     def name(self) -> str:
