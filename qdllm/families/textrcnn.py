@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qdllm.fit import Examples, Kept, Report, Trained
-    from qdllm.rivals.loop import Course, Rows
+    from qdllm.rivals.inference import Rows
+    from qdllm.rivals.loop import Course
     from qdllm.rivals.recurrent import Recurrent
 
 
@@ -117,9 +118,9 @@ class TextRcnn(Family[TextRcnnSpec]):
         self, spec: TextRcnnSpec, features: int, classes: int, parameters_SP: "Tensor"
     ) -> "Rows":
         """As Family does."""
-        from qdllm.rivals import loop
+        from qdllm.rivals.inference import Rows
 
-        return loop.Rows(self._net(spec, classes), parameters_SP)
+        return Rows(self._net(spec, classes), parameters_SP)
 
     def epochs(self, spec: TextRcnnSpec) -> int:
         """As Family does."""

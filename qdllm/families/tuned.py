@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples, Kept, Report, Trained
     from qdllm.rivals.bodies import Net
-    from qdllm.rivals.loop import Course, Rows
+    from qdllm.rivals.inference import Rows
+    from qdllm.rivals.loop import Course
 
 
 class BodiedSpec(TrialSpec):
@@ -94,9 +95,9 @@ class Tuned(Family[B], Generic[B]):
 
     def restore(self, spec: B, features: int, classes: int, parameters_SP: "Tensor") -> "Rows":
         """As Family does."""
-        from qdllm.rivals import loop
+        from qdllm.rivals.inference import Rows
 
-        return loop.Rows(self.net(spec, classes, 0.0), parameters_SP)
+        return Rows(self.net(spec, classes, 0.0), parameters_SP)
 
     def epochs(self, spec: B) -> int:
         """As Family does."""

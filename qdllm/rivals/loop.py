@@ -7,26 +7,25 @@ from what it kept, and ends as it would have.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, vector_to_parameters
+from torch.nn.utils import clip_grad_norm_
 
 from qdllm.batches import batches, scheduled
 from qdllm.errors import TrialError
 from qdllm.fit import Examples, Kept, Report, Trained
 from qdllm.metrics import classification
 from qdllm.rivals.bodies import Net, trained, vector
+from qdllm.rivals.inference import device, lengths, logits, padded
+from qdllm.rivals.progress import TOLD, Progress, resumed
 from qdllm.rivals.specs import TuningSpec
 from qdllm.rivals.terms import cross_entropy
 
 KEEP_SECONDS = 60.0
 """Between two times that training is kept: what a killed worker costs at most."""
-CHUNK = 64
-"""Texts that a prediction takes at once, to bound its memory."""
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 """torch's names for what Adam knows of a parameter."""
 
@@ -67,26 +66,6 @@ class Course(NamedTuple):
     aside: nn.Module | None = None
 
 
-@dataclass
-class Progress:
-    """How far training is: what finished seeds left, and where the one under way stands."""
-
-    rows: list[Tensor] = field(default_factory=list)
-    curves: list[list[dict[str, float]]] = field(default_factory=list)
-    """A point for each epoch of each seed; those of the one under way come last."""
-    step: int = 0
-    """Batches of the epoch under way that are done."""
-    loss: float = 0.0
-    elapsed: float = 0.0
-    state: dict[str, Tensor] = field(default_factory=dict)
-    """Values and Adam's moments of the seed under way; empty before its first step."""
-
-
-def device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def train(
     tuning: TuningSpec,
     seeds: Sequence[int],
@@ -102,7 +81,7 @@ def train(
     seed. `validation`'s loss is the cross-entropy with its labels, whatever the stages' is.
     Raises TrialError, with seed and epoch, where a loss or what is trained stops being finite.
     """
-    progress = _resumed(kept)
+    progress = resumed(kept)
     for seed in seeds[len(progress.rows) :]:
         row = _Row(tuning, seed, make(seed), training, progress)
         row.train(validation, kept)
@@ -157,7 +136,7 @@ class _Row:
         self.net, self.epochs = course.net.to(device()), _epochs(course.stages)
         self.parts = [self.net, *([course.aside.to(device())] if course.aside else [])]
         self.begun = {name: tensor.detach().clone() for name, tensor in self._values().items()}
-        self.lengths = _lengths(training.features_NH)
+        self.lengths = lengths(training.features_NH)
         self.rows_N, self.labels_N = torch.arange(len(training.labels_N)), training.labels_N
         self.adam = self._adam()
         if len(progress.curves) == len(progress.rows):
@@ -192,8 +171,7 @@ class _Row:
         """What is left of an epoch, step by step."""
         progress, tuning = self.progress, self.tuning
         generator = np.random.default_rng([self.seed, number])
-        lengths = self.lengths[self.rows_N.numpy()].tolist()
-        cut = batches(lengths, tuning.batch_size, generator)
+        cut = batches(self.lengths[self.rows_N].tolist(), tuning.batch_size, generator)
         self.net.train()
         for step in range(progress.step, len(cut)):
             at = torch.from_numpy(cut[step])
@@ -301,47 +279,6 @@ class _Row:
         self.rows_N, self.labels_N = state["rows"], state["labels"]
 
 
-TOLD = ("curves", "step", "loss", "elapsed")
-"""What of a `Progress` is no tensor."""
-
-
-def _resumed(kept: Kept | None) -> Progress:
-    """Where training stands by what was kept, or its very beginning."""
-    found = kept.load() if kept else None
-    if found is None or not found[0].keys() >= set(TOLD):
-        return Progress()
-    told, tensors = found
-    rows = sorted((name for name in tensors if name.startswith("row/")), key=lambda one: one[4:])
-    finished = [tensors.pop(f"row/{at}") for at in range(len(rows))]
-    return Progress(rows=finished, state=tensors, **{name: told[name] for name in TOLD})
-
-
-class Rows:
-    """Trained nets of one shape, one at a time in memory."""
-
-    def __init__(self, net: Net, parameters_SP: Tensor) -> None:
-        """`net`: one of that shape, whose values do not matter."""
-        self._net, self._rows = net.still().to(device()).eval(), parameters_SP
-
-    def predict(self, features_NH: Tensor) -> Tensor:
-        """logits_SNC for token ids, −1 where a text has ended."""
-        parts = []
-        for row_P in self._rows:
-            vector_to_parameters(row_P.to(device()), self._net.parameters())
-            parts.append(logits(self._net, features_NH))
-        return torch.stack(parts)
-
-
-@torch.no_grad()
-def logits(net: Net, ids_NT: Tensor) -> Tensor:
-    """logits_NC in inference, row n for text n; texts of similar length go together."""
-    net.eval()
-    order = torch.argsort(_lengths_of(ids_NT), descending=True, stable=True)
-    parts = [net(*_padded(ids_NT[rows])).logits_NC.cpu() for rows in order.split(CHUNK)]
-    found_NC = torch.cat(parts)
-    return torch.empty_like(found_NC).index_copy_(0, order, found_NC)
-
-
 def softly(training: Examples) -> Tensor:
     """The teacher's raw logits_NC of the training split."""
     assert training.logits_NC is not None, "whoever asks has named them among what it reads"
@@ -360,25 +297,8 @@ def on_labels(epochs: int) -> Callable[[Net, int], Course]:
     return course
 
 
-def _lengths_of(ids_NT: Tensor) -> Tensor:
-    return (ids_NT >= 0).sum(1)
-
-
-def _lengths(ids_NT: Tensor) -> np.ndarray:
-    lengths: np.ndarray = _lengths_of(ids_NT).numpy()
-    return lengths
-
-
-def _padded(ids_NT: Tensor) -> tuple[Tensor, Tensor]:
-    """Token ids and mask of a batch, no longer than its longest text."""
-    mask_NT = ids_NT >= 0
-    length = int(mask_NT.sum(1).max())
-    ids = ids_NT[:, :length].clamp(min=0).long().to(device())
-    return ids, mask_NT[:, :length].long().to(device())
-
-
 def _batch(ids_NT: Tensor, rows_N: Tensor, labels_N: Tensor) -> Batch:
-    ids, mask = _padded(ids_NT[rows_N])
+    ids, mask = padded(ids_NT[rows_N])
     return Batch(ids, mask, labels_N.to(device()), rows_N.to(device()))
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from qdllm import teacher
 from qdllm.fit import Examples
 from qdllm.rivals.bodies import run
-from qdllm.rivals.loop import Batch, device
+from qdllm.rivals.inference import device
+from qdllm.rivals.loop import Batch
 from qdllm.specs import TeacherSpec
 
 ADAPTER = "adapter."

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 from qdllm.encoder import Encoder, pretrained
 from qdllm.families import families, family
 from qdllm.families.textrcnn import TextRcnnSpec
-from qdllm.rivals import bodies, loop, recurrent, tree
+from qdllm.rivals import bodies, inference, recurrent, tree
 from qdllm.rivals.specs import BodySpec, last, skip
 from qdllm.specs import EncoderSpec
 
@@ -132,7 +132,7 @@ def test_a_body_with_all_layers_reads_as_the_frozen_encoder_does(source):
 
     ids_NT = reader(ENCODER)(texts)
     with torch.no_grad():
-        said = made(*loop._padded(ids_NT))
+        said = made(*inference.padded(ids_NT))
         pooled_NH = made.pool(said.states[-1], (ids_NT >= 0).long())
     np.testing.assert_allclose(pooled_NH, Encoder(ENCODER)(texts), atol=2e-6)
     assert len(said.states) == 7
@@ -192,7 +192,7 @@ def test_lais_recurrence_is_the_loop_of_its_equations():
     net = recurrent.Lai(30, 5, 4, 6, 3, 0.0).eval()
     net.draw(torch.Generator().manual_seed(0))
     ids_NT = torch.tensor([[7, 3, 9, 2, 20], [4, 11, -1, -1, -1], [8, -1, -1, -1, -1]])
-    found_NC = loop.logits(net, ids_NT).numpy()
+    found_NC = inference.logits(net, ids_NT).numpy()
     words = net.words.weight.detach().numpy()
     for row, ids in enumerate(ids_NT.numpy()):
         read = numpys(net, words[ids[ids >= 0]])
@@ -205,9 +205,9 @@ def test_a_texts_logits_do_not_depend_on_the_texts_beside_it(form):
     net = recurrent.Lai(30, 5, 4, 6, 3, 0.0) if form == "lai" else recurrent.Gated(30, 5, 3, 0.0)
     net.draw(torch.Generator().manual_seed(0))
     ids_NT = torch.tensor([[7, 3, 9, 2, 20], [4, 11, -1, -1, -1], [8, -1, -1, -1, -1]])
-    whole = loop.logits(net, ids_NT)
+    whole = inference.logits(net, ids_NT)
     for row in range(3):
-        alone = loop.logits(net, ids_NT[row : row + 1])
+        alone = inference.logits(net, ids_NT[row : row + 1])
         np.testing.assert_allclose(alone[0], whole[row], atol=1e-6)
 
 
