@@ -72,7 +72,7 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def show(found: Findings, over_splits: Sequence[Any]) -> None:
+def show(found: Findings, over_splits: Sequence[Any] = ()) -> None:
     """Print what a sweep prints at its end. `over_splits`: what `splits.told` said."""
     console = Screen()
     if not console.is_terminal:
