@@ -10,7 +10,7 @@ from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.evaluations import EVALUATIONS
 from jobs.requests import EvaluationRequest
-from jobs.store import Store, parsed
+from jobs.store import Store, parsed, unfit
 from jobs.students import trained
 from jobs.trial import examples
 from qdllm import mindquantum
@@ -42,7 +42,10 @@ def run(
     record = store.record(FAMILY.kind, job.made_from["student"])
     if record is None:
         raise StoreError(f"there is no {FAMILY.kind}/{job.made_from['student']} in {store.uri}")
-    test = examples(gather(store, record.made_from, dataset), "test")
+    arrays = gather(store, record.made_from, dataset)
+    if "test.features" not in arrays:
+        raise unfit(record, "names no features that it was made from")
+    test = examples(arrays, "test")
     widths = test.features_NH.shape[1], len(dataset.classes)
     found = trained(store, record.fingerprint, *widths)
     simulated, reference = (

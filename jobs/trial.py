@@ -16,7 +16,6 @@ from jobs.kinds import Job
 from jobs.requests import TrialRequest
 from jobs.store import Record, Store
 from qdllm import families
-from qdllm.errors import StoreError
 from qdllm.fit import Examples
 from qdllm.metrics import classification
 from qdllm.specs import TrialSpec
@@ -35,14 +34,8 @@ PATIENCE = 10.0
 def examples(arrays: Mapping[str, np.ndarray], split: str, inputs: str = "features") -> Examples:
     """One split as tensors that share the arrays' memory. `inputs`: what models make logits of.
 
-    What else there is for the split, or for none, goes by its own name. Raises StoreError where the
-    inputs are not there.
+    What else there is for the split, or for none, goes by its own name.
     """
-    if f"{split}.{inputs}" not in arrays:
-        raise StoreError(
-            f"a trial's record names no {inputs} that it was made from; delete it and run the same "
-            "command again to compute it anew"
-        )
     with warnings.catch_warnings():
         # Ray's object store hands out read-only memory, and nothing writes to examples.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
