@@ -184,6 +184,18 @@ def test_what_cannot_be_is_one_message(place, arguments, told):
     assert told in here("orchestrator.device", [*arguments, *place], 2)
 
 
+def test_a_registered_champion_is_found_by_its_address(swept, place):
+    client, name = MlflowClient(place[-1]), "small prices"
+    client.create_registered_model(name)
+    tags = {"qdllm.id": champion(swept)}
+    version = client.create_model_version(name, swept.store.uri, tags=tags).version
+    client.set_registered_model_alias(name, "champion", version)
+    arguments = [f"models:/{name}@champion", "--target", "shots", "--set", "shots=256"]
+    printed = here("orchestrator.device", [*arguments, *place])
+    # The sweep has measured it.
+    assert f"it is measurements/{swept.found.evaluations[1].fingerprint}" in printed
+
+
 def test_more_rows_than_there_are(swept, place):
     printed = here(
         "orchestrator.device", [champion(swept), "--target", "shots", "--rows", "999", *place], 2

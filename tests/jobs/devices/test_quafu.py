@@ -1,5 +1,6 @@
 """A run on a processor, by the real SDK against a platform on loopback: each thing sent once."""
 
+import _thread
 import os
 import signal
 import subprocess
@@ -273,6 +274,21 @@ def test_a_plan_that_has_changed_or_another_runs_label_sends_nothing(swept, stor
     with pytest.raises(ConfigError, match="label 'first' was used for quafu:Six before, by run"):
         prepared(swept, store, others)
     assert prepared(swept, store, others.model_copy(update={"label": "second"}))
+
+
+def test_ctrl_c_detaches_and_the_same_command_goes_on(swept, store, platform, tmp_path):
+    place = ["--home", str(tmp_path / "home"), "--store", store.uri]
+    asks = [student(swept), "--target", "quafu:Six", "--rows", str(ROWS), "--set", f"shots={SHOTS}"]
+    planned = here("orchestrator.device", [*asks, "--dry-run", *place])
+    command = [*asks, "--confirm", planned.split("--confirm ")[1].split()[0], *place]
+    platform.taken = _thread.interrupt_main
+    assert "detached; what a processor was sent runs on" in here(
+        "orchestrator.device", command, 130
+    )
+    platform.taken = lambda: None
+    assert 0 < len(platform.tasks) < CIRCUITS
+    here("orchestrator.device", command)
+    sent_once(platform)
 
 
 def test_the_command_plans_is_confirmed_and_survives_a_kill(swept, store, platform, tmp_path):
