@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jobs.kinds.probes import PROBES
 from orchestrator.plan.history import result_of
-from orchestrator.plan.ranking import Result, ranked
+from orchestrator.plan.ranking import Result, paired, ranked
 from orchestrator.report.findings import Findings
 from orchestrator.report.paper import FILE
 from orchestrator.report.tables import measured
@@ -42,6 +42,8 @@ NARROW = (
 """What a terminal has room for."""
 WIDE = 190
 """Columns that all of it needs."""
+SURE = 0.05
+"""How often equals may differ by as much before one is said to pass the other."""
 EXPLAINED = (
     "trained: parameters of one seed. At inference: with the frozen encoder's, for those that need "
     "it; the paper's 9,275 leave out its BERT, and its rivals' counts hold their embeddings. T_kd: "
@@ -79,7 +81,10 @@ def lines(found: Findings) -> list[Line]:
         name = one.trial.spec.family
         best.setdefault(name, one)
         tried[name] = tried.get(name, 0) + 1
-    return [_line(found, one, tried[name]) for name, one in best.items()]
+    return [
+        _line(found, one, tried[name], best.get(families.of(one.trial.spec).control))
+        for name, one in best.items()
+    ]
 
 
 def table(found: Findings, wide: bool) -> Table | None:
@@ -109,7 +114,7 @@ def notes(told: Sequence[Line]) -> list[str]:
     return [*filter(None, (line.note for line in told)), EXPLAINED, *[PAPER] * printed]
 
 
-def _line(found: Findings, one: Result, tried: int) -> Line:
+def _line(found: Findings, one: Result, tried: int, control: Result | None) -> Line:
     spec, summary = one.trial.spec, one.record.summary
     family = families.of(spec)
     size, share = _encoder(found, one)
@@ -131,10 +136,20 @@ def _line(found: Findings, one: Result, tried: int) -> Line:
         _printed(found, family.paper),
     )
     of = f"the best of {tried} trials" if tried > 1 else "one trial"
-    lost = "; ".join(family.lacks(spec))
     seeds = f"{len(spec.seeds)} seed{'s' * (len(spec.seeds) > 1)}"
-    note = f"{family.label}: {of}, {seeds}" + (f"; {lost}" if lost else "")
-    return Line(cells, note)
+    told = [f"{of}, {seeds}", *([_against(one, control)] if control else []), *family.lacks(spec)]
+    return Line(cells, f"{family.label}: {'; '.join(told)}")
+
+
+def _against(one: Result, control: Result) -> str:
+    """Whether it passes its control in test, over the seeds that both have."""
+    name, metric = families.of(control.trial.spec).label, "test.accuracy"
+    apart = one.over_seeds(metric).mean - control.over_seeds(metric).mean
+    found = paired(one, control, metric)
+    spread = f" ± {found.difference.ci95:.4f}, p = {found.p:.2g}" if found else ""
+    surely = found is not None and found.p < SURE
+    verdict = "passes" if surely and apart > 0 else "does not pass"
+    return f"{verdict} its control, {name} ({apart:+.4f}{spread})"
 
 
 def _encoder(found: Findings, one: Result) -> tuple[int | None, float]:

@@ -56,6 +56,7 @@ class DistilBert(Tuned[DistilBertSpec]):
     kind = "distilbert"
     spec = DistilBertSpec
     reads = ("tokens", "soft_labels")
+    control = "hard"
     paper = "DistilBERT"
 
     def sources(self, spec: DistilBertSpec) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ class Family(ABC, Generic[S]):
     has done: its `train` takes `kept` too, and goes on from there."""
     paper: ClassVar[str] = ""
     """The paper's name for it; empty where it has none."""
+    control: ClassVar[str] = ""
+    """The family that is the same but for what this one adds, and that it has to pass."""
 
     def sources(self, spec: S) -> tuple[str, ...]:
         """What trials with that spec are made from: `reads`, and what its settings ask for."""

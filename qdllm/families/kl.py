@@ -36,6 +36,7 @@ class Kl(Tuned[KlSpec]):
     kind = "kl"
     spec = KlSpec
     reads = ("tokens", "soft_labels")
+    control = "hard"
 
     def teaching(
         self, spec: KlSpec, train: "Examples", classes: int

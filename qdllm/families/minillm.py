@@ -50,6 +50,7 @@ class MiniLlm(Tuned[MiniLlmSpec]):
     kind = "minillm"
     spec = MiniLlmSpec
     reads = ("tokens", "soft_labels")
+    control = "hard"
     paper = "MiniLLM"
 
     def check(self, spec: MiniLlmSpec, texts_C: Sequence[int]) -> None:

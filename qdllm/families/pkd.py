@@ -75,6 +75,7 @@ class Pkd(Tuned[PkdSpec]):
     kind = "pkd"
     spec = PkdSpec
     reads = ("tokens", "soft_labels")
+    control = "hard"
     paper = "PKD"
 
     def sources(self, spec: PkdSpec) -> tuple[str, ...]:

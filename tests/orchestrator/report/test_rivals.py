@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from small_sweep import SmallSweep, made_up, sweep
 
+from orchestrator.plan.ranking import paired
 from orchestrator.report import page, rivals
 from orchestrator.report.rivals import HEAD
 from qdllm import families
@@ -96,3 +97,23 @@ def test_the_page_has_the_same_table(mixed):
     for line in rivals.lines(mixed.found):
         for cell in line.cells:
             assert cell in text
+
+
+@pytest.mark.parametrize(("higher", "verdict"), [(0.05, "passes"), (-0.05, "does not pass")])
+def test_a_rival_passes_its_control_or_is_said_not_to(higher, verdict, tmp_path):
+    def height(spec: TrialSpec) -> float:
+        return 0.8 + (higher if spec.family == "pkd" else 0.0)
+
+    small = made_up(tmp_path, {"family": ("hard", "pkd")}, height)
+    by_family = {one.trial.spec.family: one for one in small.found.order}
+    # Every seed differs by the same, which leaves nothing to test by.
+    assert "does not pass its control" in rivals._against(by_family["pkd"], by_family["hard"])
+    by_family["pkd"].record.summary["metrics"]["test.accuracy"][0] += 0.001
+    told = rivals._against(by_family["pkd"], by_family["hard"])
+    found = paired(by_family["pkd"], by_family["hard"], "test.accuracy")
+    assert told == (
+        f"{verdict} its control, body on hard labels ({higher + 0.001 / 3:+.4f} "
+        f"± {found.difference.ci95:.4f}, p = {found.p:.2g})"
+    )
+    notes = {line.cells[0]: line.note for line in rivals.lines(small.found)}
+    assert "control" not in notes["body on hard labels"]
