@@ -44,8 +44,8 @@ class Resources(Spec):
     def _in_use(cls, gpu: float) -> float:
         if gpu:
             raise ValueError(
-                "trials run on CPU cores and would keep a GPU idle, so leave it out; teachers and "
-                "encoders take the GPUs that there are by themselves"
+                "trials run on CPU cores and would keep a GPU idle, so leave it out; teachers, "
+                "encoders and bodies take the GPUs that there are by themselves"
             )
         return gpu
 
