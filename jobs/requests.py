@@ -17,6 +17,13 @@ class FeaturesRequest(Spec):
     store: str
 
 
+class WordsRequest(Spec):
+    """Of `jobs.words`."""
+
+    task: TaskSpec = TaskSpec()
+    store: str
+
+
 class TeacherRequest(Spec):
     """Of `jobs.teacher`."""
 

@@ -56,29 +56,20 @@ class Tfidf:
 
         Raises ConfigError where there are no more texts, or terms in common, than `width`.
         """
-        from scipy.sparse import hstack
         from sklearn.utils.extmath import randomized_svd
         from threadpoolctl import threadpool_limits
 
-        terms: dict[str, list[str]] = {}
-        idfs, blocks = [], []
-        for block in BLOCKS:
-            counter = _counter(block, min_df=FEWEST, max_features=TERMS)
-            try:
-                blocks.append(counter.fit_transform(texts))
-            except ValueError:  # scikit-learn's, where no term stands in two texts
-                terms[block] = []
-            else:
-                terms[block] = counter.get_feature_names_out().tolist()
-                idfs.append(counter.idf_)
-        most = min(len(texts), sum(map(len, terms.values()))) - 1
+        counters, weights_NT = counted(texts, TERMS)
+        shared = weights_NT.shape[1]
+        most = min(len(texts), shared) - 1
         if width > most:
             raise ConfigError(
                 f"encoder.components={width} is more than the {len(texts):,} training texts and "
-                f"the {sum(map(len, terms.values())):,} words and pieces of words that they share "
+                f"the {shared:,} words and pieces of words that they share "
                 f"give: --set encoder.components={max(most, 1)} is the most; or give more texts"
             )
-        weights_NT = hstack(blocks, format="csr")
+        terms: dict[str, list[str]] = {block: [] for block in BLOCKS}
+        terms |= {one.analyzer: one.get_feature_names_out().tolist() for one in counters}
         with threadpool_limits(1):  # another number of threads sums in another order
             _, _, directions_HT = randomized_svd(
                 weights_NT, width, n_iter=ITERATIONS, random_state=0
@@ -87,7 +78,7 @@ class Tfidf:
         return cls(
             {
                 "terms": np.frombuffer(json.dumps(terms).encode(), np.uint8),
-                "idf": np.concatenate(idfs).astype(np.float64),
+                "idf": np.concatenate([one.idf_ for one in counters]).astype(np.float64),
                 # In half the space. What is trained on is computed from these, as what is served.
                 "directions": (directions_HT.T / np.sqrt(square)).astype(np.float16),
             }
@@ -95,12 +86,9 @@ class Tfidf:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """features_NH in float32, row n for text n, the same whatever texts stand beside it."""
-        from scipy.sparse import hstack
-
         if not texts:
             return np.empty((0, self.width), np.float32)
-        weights_NT = hstack([one.transform(texts) for one in self._counters], format="csr")
-        features_NH: np.ndarray = weights_NT @ self._directions_TH
+        features_NH: np.ndarray = weights(self._counters, texts) @ self._directions_TH
         return features_NH
 
     def save(self, folder: Path) -> None:
@@ -115,6 +103,31 @@ class Tfidf:
             return cls(load_file(folder / FITTED_FILE))
         except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
             raise ConfigError(f"{folder / FITTED_FILE} is not what was saved: {error}") from None
+
+
+def counted(texts: Sequence[str], most: int | None = None) -> tuple[list[Any], Any]:
+    """Counters fitted to texts, of each block with terms in common, and the texts' weights_NT.
+
+    `most`: the terms that are kept of a block; None: all that stand in two texts.
+    """
+    from scipy.sparse import csr_array, hstack
+
+    counters, blocks = [], [csr_array((len(texts), 0), dtype=np.float32)]
+    for block in BLOCKS:
+        counter = _counter(block, min_df=FEWEST, max_features=most)
+        try:
+            blocks.append(counter.fit_transform(texts))
+        except ValueError:  # scikit-learn's, where no term stands in two texts
+            continue
+        counters.append(counter)
+    return counters, hstack(blocks, format="csr")
+
+
+def weights(counters: Sequence[Any], texts: Sequence[str]) -> Any:
+    """weights_NT of other texts, a sparse matrix."""
+    from scipy.sparse import hstack
+
+    return hstack([one.transform(texts) for one in counters], format="csr")
 
 
 def _counter(block: str, **settings: Any) -> Any:

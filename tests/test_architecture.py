@@ -41,9 +41,13 @@ HOMES = {
     },
     "mindquantum": {"qdllm/mindquantum.py"},
     "openqasm3": {"qdllm/circuits/openqasm.py"},
+<<<<<<< HEAD
     "qiskit_ibm_runtime": {"jobs/devices/ibm.py", "qdllm/processors/fake.py"},
     "quafu": {"jobs/devices/quafu.py"},
     "sklearn": {"qdllm/families/linear.py", "qdllm/tfidf.py"},
+=======
+    "sklearn": {"qdllm/families/linear.py", "qdllm/tfidf.py", "qdllm/words.py"},
+>>>>>>> 76b2d39 (Set a linear model on the texts' own words beside every sweep)
     "obstore": {"jobs/store/results.py"},
     "optuna": {"orchestrator/tune/sampler.py"},
     "yaml": {
@@ -110,6 +114,7 @@ WINGS = {
         "teacher": {"batches", "encoder", "errors", "models", "specs"},
         "texts": {"errors", "messages", "models", "outside", "specs", "visible"},
         "tfidf": {"errors", "models", "outside"},
+        "words": {"texts", "tfidf"},
     },
     "jobs": {
         "devices": {"kinds", "measure", "store", "students"},
@@ -124,9 +129,14 @@ WINGS = {
         "kept": {"kinds", "store"},
         "store": {"command", "kinds", "screen"},
         "teacher": {"checkpoint", "command", "fine_tune", "kinds", "requests", "store", "zero"},
+<<<<<<< HEAD
         "teacher_states": {"command", "inputs", "kinds", "requests", "store", "teacher"},
         "tokens": {"command", "kinds", "requests", "store"},
         "trial": {"command", "inputs", "kept", "kinds", "requests", "store"},
+=======
+        "trial": {"command", "inputs", "kinds", "requests", "store"},
+        "words": {"command", "kinds", "requests", "store"},
+>>>>>>> 76b2d39 (Set a linear model on the texts' own words beside every sweep)
     },
     "orchestrator": {
         "cluster": {"console", "repeating", "tracking"},

@@ -145,11 +145,16 @@ def axes(trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     without it, and told apart by their family.
     """
     settings = {trial.fingerprint: _settings(trial) for trial in trials}
-    varied = [key for key, values in _seen(settings.values()).items() if len(values) > 1]
+    differing = varied(settings.values())
     return {
-        name: {key: values[key] for key in varied if key in values}
+        name: {key: values[key] for key in differing if key in values}
         for name, values in settings.items()
     }
+
+
+def varied(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The dotted paths that have more than one value among settings, in their order."""
+    return [key for key, values in _seen(settings).items() if len(values) > 1]
 
 
 def _settings(trial: Trial) -> dict[str, Any]:

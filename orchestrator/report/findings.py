@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from jobs import kinds
-from jobs.kinds.kind import Standing
+from jobs.kinds.kind import Standing, none
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, parsed, unfit
 from orchestrator.grid import DEFAULT, Champion
 from orchestrator.plan import History, Job, Result
+from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
 from orchestrator.report import sweeps
 from qdllm.errors import ConfigError
@@ -55,7 +56,8 @@ class Findings:
     sources: list[Record]
     """What they were made from: features, soft labels, and so on."""
     references: list[Record]
-    """What stands beside them, nobody having asked for it by name."""
+    """What stands beside them, nobody having asked for it by name: trials, and what of a source's
+    kinds is there for nothing else."""
     evaluations: list[Record]
     """What was made of the champion."""
     logits_SNC: np.ndarray | None
@@ -136,6 +138,18 @@ class Findings:
         return next((one for one in taught if one.fingerprint in names), None)
 
     @property
+    def beside_trials(self) -> list[Result]:
+        """The references that are trials of a family, and are not among the trials too."""
+        trials = {one.trial.fingerprint for one in self.order}
+        return [
+            result_of(record)
+            for record in self.references
+            # Version 0.1 kept all of a sweep's references in one result, without seeds or settings.
+            if kinds.kind(record.kind).holds == "trial" and record.kind != PROBES.name
+            if record.fingerprint not in trials
+        ]
+
+    @property
     def examples(self) -> dict[str, Result]:
         """A few trials that tell how training went from the top of the ranking to its end."""
         return examples(self.order, self.champion)
@@ -181,6 +195,7 @@ def findings(
                 problem = f"is of {logits_SNC.shape[:2]} seeds and texts, its sweep of {of}"
                 raise unfit(record, problem)
             break
+    made = [one for kind, name in sweeps.sources(sweep) for one in history.records(kind, [name])]
     done = {one.trial.fingerprint for one in results}
     missing = {name: "" for name in settings if name not in done}
     stopped = history.records(STOPPED.name, missing)
@@ -191,12 +206,8 @@ def findings(
         order=order,
         champion=chosen,
         missing=missing | dict(failures or {}),
-        sources=[
-            record
-            for kind, name in sweeps.sources(sweep)
-            for record in history.records(kind, [name])
-        ],
-        references=beside,
+        sources=[record for record in made if not _beside(record)],
+        references=[*beside, *filter(_beside, made)],
         evaluations=evaluated,
         under=noisy,
         logits_SNC=logits_SNC,
@@ -281,6 +292,11 @@ def examples(order: Sequence[Result], chosen: Result | None) -> dict[str, Result
         if all(result is not other for other in kept.values()):
             kept[what] = result
     return kept
+
+
+def _beside(record: Record) -> bool:
+    """Whether it was made to stand beside trials, and not for them to be made from."""
+    return kinds.kind(record.kind).beside is not none
 
 
 def _accuracy(standing: Standing) -> float:

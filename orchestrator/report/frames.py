@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from jobs.kinds.probes import PROBES
 from jobs.store import Record, Store, unfit
-from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import by_seed
 from orchestrator.report import findings
 from orchestrator.report.findings import Findings
@@ -87,12 +85,9 @@ def _results(found: Findings) -> Iterator[tuple[dict[str, Any], TrialSpec, Recor
     for rank, one in enumerate(found.order, start=1):
         told = {"role": "trial", "rank": rank, "champion": one is found.champion}
         yield _told(found, one.trial.spec, one.record) | told, one.trial.spec, one.record
-    trials = {one.trial.fingerprint for one in found.order}
-    for record in found.references:
-        # Version 0.1 kept all of a sweep's references in one result, without seeds or settings.
-        if record.kind != PROBES.name and record.fingerprint not in trials:
-            spec = result_of(record).trial.spec
-            yield _told(found, spec, record) | {"role": "reference"}, spec, record
+    for one in found.beside_trials:
+        spec, record = one.trial.spec, one.record
+        yield _told(found, spec, record) | {"role": "reference"}, spec, record
 
 
 def _told(found: Findings, spec: TrialSpec, record: Record) -> dict[str, Any]:

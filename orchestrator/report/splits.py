@@ -4,46 +4,51 @@ Seeds of one split share its texts: their spread tells how much training varies,
 texts would. So a trial's accuracy has two intervals, and two trials are compared split by split.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from jobs.kinds.probes import PROBES
+from jobs import kinds
 from jobs.kinds.sweeps import SWEEPS
 from jobs.store import Record
-from orchestrator.plan import History, Result
-from orchestrator.plan.history import result_of
-from orchestrator.plan.ranking import OBJECTIVE, Paired, axes, paired_test
+from orchestrator.grid.settings import readable
+from orchestrator.plan import History
+from orchestrator.plan.ranking import OBJECTIVE, Paired, paired_test, varied
 from orchestrator.report import findings, tables
+from orchestrator.report.findings import Findings
 from qdllm import families
 from qdllm.intervals import Interval, interval, within
-from qdllm.specs import canonical
+from qdllm.specs import canonical, flat
 
 TEST = "test.accuracy"
 
 
 @dataclass(frozen=True)
 class Over:
-    """One setting, trained on each of K splits."""
+    """One setting, or one thing that stands beside trials, on each of K splits."""
 
-    results: Sequence[Result]
+    name: str
+    settings: Mapping[str, Any]
+    parameters: int | None
+    measured: Sequence[Mapping[str, Sequence[float]]]
+    """A split's values by metric, one for each seed."""
 
     def over_splits(self, metric: str) -> Interval:
         """Of the splits' means over their seeds: how much other texts would change."""
-        return interval([fmean(one.by_seed(metric)) for one in self.results])
+        return interval(self.means(metric))
 
     def over_seeds(self, metric: str) -> float:
         """95 % half-width of the mean where only seeds vary, and the splits stay as they are."""
-        return within([one.by_seed(metric) for one in self.results])
+        return within([one[metric] for one in self.measured])
 
-    @property
-    def family(self) -> str:
-        """Its family's name."""
-        return self.results[0].trial.spec.family
+    def means(self, metric: str) -> list[float]:
+        """Of each split over its seeds."""
+        return [fmean(one[metric]) for one in self.measured]
 
 
 def told(history: History, sweep: Record) -> list[Any]:
@@ -56,33 +61,58 @@ def told(history: History, sweep: Record) -> list[Any]:
         return []
     leaders: dict[str, Over] = {}
     for one in found:
-        leaders.setdefault(one.family, one)
+        leaders.setdefault(one.name, one)
     # What is asked of a sweep is what the student's circuit adds; without one, what its best does.
-    first = leaders.pop(families.DEFAULT, None) or leaders.pop(found[0].family)
-    others = leaders.values()
-    return [_table(found), *(_line(first, other) for other in others)]
+    student = families.family(families.DEFAULT).label
+    first = leaders.pop(student, None) or leaders.pop(found[0].name)
+    return [_table(found), *(_line(first, other) for other in leaders.values())]
 
 
 def over_splits(history: History, sweep: Record) -> list[Over]:
-    """Each setting that was trained on every split, best mean validation accuracy first."""
+    """All that was measured on every split, best mean validation accuracy first."""
     splits = [findings.findings(history, each) for each in _beside(history, sweep)]
     if len(splits) < 2:
         return []
-    settings: dict[str, dict[int, Result]] = {}
-    for number, split in enumerate(splits):
-        beside = [result_of(one) for one in split.references if one.kind != PROBES.name]
-        for result in (*split.order, *beside):
-            spec = result.trial.spec
-            name = canonical(spec.model_dump(mode="json", exclude={"task"}))
-            settings.setdefault(name, {})[number] = result
-    whole = [Over(list(each.values())) for each in settings.values() if len(each) == len(splits)]
+    found: dict[str, list[_One]] = {}
+    for split in splits:
+        for one in _measured(split):
+            found.setdefault(one.key, []).append(one)
+    whole = [
+        Over(each[0].name, each[0].settings, each[0].parameters, [one.measured for one in each])
+        for each in found.values()
+        if len(each) == len(splits)
+    ]
     return sorted(whole, key=lambda one: -one.over_splits(OBJECTIVE).mean)
+
+
+class _One(NamedTuple):
+    """What an `Over` is on one split; the same `key` on each."""
+
+    key: str
+    name: str
+    settings: Mapping[str, Any]
+    parameters: int | None
+    measured: Mapping[str, Sequence[float]]
+
+
+def _measured(found: Findings) -> Iterator[_One]:
+    for result in (*found.order, *found.beside_trials):
+        spec = result.trial.spec
+        plain = spec.model_dump(mode="json", exclude={"task"})
+        values = {metric: result.by_seed(metric) for metric in (OBJECTIVE, TEST)}
+        label = families.of(spec).label
+        settings = readable(flat(plain))
+        yield _One(canonical(plain), label, settings, result.parameters, values)
+    for record in found.references:
+        if kinds.kind(record.kind).holds != "trial":
+            for one in kinds.kind(record.kind).standing(record):
+                values = {metric: [one.metrics[metric]] for metric in (OBJECTIVE, TEST)}
+                yield _One(one.name, one.name, one.settings, one.parameters, values)
 
 
 def compared(first: Over, second: Over, metric: str = TEST) -> Paired | None:
     """Paired t-test of first − second over the splits; None where there is no spread."""
-    means = [[fmean(one.by_seed(metric)) for one in over.results] for over in (first, second)]
-    return paired_test(list(zip(*means, strict=True)))
+    return paired_test(list(zip(first.means(metric), second.means(metric), strict=True)))
 
 
 def _beside(history: History, sweep: Record) -> list[Record]:
@@ -106,10 +136,9 @@ def _apart_from_seed(sweep: Record) -> Mapping[str, Any] | None:
 
 
 def _table(found: Sequence[Over]) -> Table:
-    settings = axes([one.results[0].trial for one in found])
-    columns = [key for key in tables.keys(settings.values()) if key != "seeds"]
-    splits = len(found[0].results)
-    seeds = max(len(one.results[0].trial.spec.seeds) for one in found)
+    columns = varied(one.settings for one in found)
+    splits = len(found[0].measured)
+    seeds = max(len(one.measured[0][TEST]) for one in found)
     table = Table(
         title=f"{len(found)} settings over {splits} splits, by validation accuracy",
         title_justify="left",
@@ -121,33 +150,33 @@ def _table(found: Sequence[Over]) -> Table:
             f"over {seeds} seeds in each of them, were the splits to stay"
         ),
     )
-    for heading in ("", *tables.short(columns), "params", "validation", "test"):
+    for heading in ("", "", *tables.short(columns), "params", "validation", "test"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("± splits", "± seeds"):
         table.add_column(heading, justify="right", no_wrap=True)
-    families_shown = set[str]()
+    shown = set[str]()
     for rank, one in enumerate(found, start=1):
-        if rank > tables.ROWS and one.family in families_shown:
+        # The best ten, and the best of each name.
+        if rank > tables.ROWS and one.name in shown:
             continue
-        families_shown.add(one.family)
-        first, test = one.results[0], one.over_splits(TEST)
-        values = settings[first.trial.fingerprint]
-        seeds_bar = one.over_seeds(TEST)
+        shown.add(one.name)
+        test, seeds_bar = one.over_splits(TEST), one.over_seeds(TEST)
         table.add_row(
             str(rank),
-            *(tables.cell(values.get(key, "")) for key in columns),
-            f"{first.parameters:,}",
+            one.name,
+            *(tables.cell(one.settings.get(key, "")) for key in columns),
+            "" if one.parameters is None else f"{one.parameters:,}",
             f"{one.over_splits(OBJECTIVE).mean:.4f}",
             f"{test.mean:.4f}",
             f"{test.ci95:.4f}",
-            "" if seeds_bar != seeds_bar else f"{seeds_bar:.4f}",
+            "" if isnan(seeds_bar) else f"{seeds_bar:.4f}",
         )
     return table
 
 
 def _line(first: Over, second: Over) -> str:
     """How the best of two families differ on test texts."""
-    names = " − ".join(families.family(one.family).label for one in (first, second))
+    names = f"{first.name} − {second.name}"
     found = compared(first, second)
     if found is None:
         return f"{names}: no test between the two, the splits leave no spread to judge by"

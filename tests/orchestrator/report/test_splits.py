@@ -60,10 +60,11 @@ def found(swept):
 
 
 def test_every_setting_is_gathered_from_all_splits_best_first(found):
-    told = [(one.family, one.results[0].trial.spec.circuit.layers) for one in found]
+    told = [(one.settings["family"], one.settings["circuit.layers"]) for one in found]
     assert told == [("quantum", 2), ("tanh", 2), ("quantum", 1), ("tanh", 1)]
-    for one in found:
-        assert [result.trial.spec.task.seed for result in one.results] == list(range(SPLITS))
+    for one, (family, layers) in zip(found, told, strict=True):
+        expected = [accuracy(split, family, layers).tolist() for split in range(SPLITS)]
+        assert [values["test.accuracy"] for values in one.measured] == expected
 
 
 def test_what_splits_vary_and_what_seeds_vary_are_told_apart(found):
