@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import ceil, cos, pi
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -71,14 +72,24 @@ class Trainee(Protocol):
         """All parameters."""
 
 
+PACES: Mapping[str, Callable[[int, int], float]] = {
+    "constant": lambda steps, step: 1.0,
+    "cosine": lambda steps, step: (1 + cos(pi * step / steps)) / 2,
+}
+"""What share of the learning rate is taken at a step of so many, counted from 0."""
+
+
 class Adam:
     """Adam over all parameters of all students, with a learning rate for each student.
 
     torch.optim has one learning rate per group, which would make S groups and S times the calls.
     """
 
-    def __init__(self, student: Trainee, lr_S: Tensor) -> None:
-        self.values, self.lr_S1 = student.parameters_SP, lr_S.unsqueeze(-1)
+    def __init__(
+        self, student: Trainee, lr_S: Tensor, pace: Callable[[int], float] = lambda step: 1.0
+    ) -> None:
+        """`pace(step)`: what share of the learning rate a step takes, counted from 0."""
+        self.values, self.lr_S1, self.pace = student.parameters_SP, lr_S.unsqueeze(-1), pace
         self.mean, self.square = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self.work = torch.empty_like(self.values)
         self.steps = 0
@@ -86,13 +97,15 @@ class Adam:
     @torch.no_grad()
     def step(self, gradients_SP: Tensor) -> None:
         """One update (Kingma and Ba, end of section 2, where both corrections enter the rate)."""
+        pace = self.pace(self.steps)
         self.steps += 1
         correction = (1 - 0.999**self.steps) ** 0.5
         self.mean.lerp_(gradients_SP, 1 - 0.9)
         self.square.mul_(0.999).addcmul_(gradients_SP, gradients_SP, value=1 - 0.999)
         torch.sqrt(self.square, out=self.work).add_(1e-8 * correction)
         torch.div(self.mean, self.work, out=self.work)
-        self.values.sub_(self.work.mul_(self.lr_S1 * (correction / (1 - 0.9**self.steps))))
+        scale = pace * (correction / (1 - 0.9**self.steps))
+        self.values.sub_(self.work.mul_(self.lr_S1 * scale))
 
 
 def fit(
@@ -117,7 +130,8 @@ def fit(
     alpha_S = torch.tensor([row.loss.alpha for row in rows])
     lr_S = torch.tensor([row.fit.lr for row in rows])
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    adam = Adam(student, lr_S)
+    steps = spec.epochs * ceil(len(train.labels_N) / spec.batch_size)
+    adam = Adam(student, lr_S, partial(PACES[spec.schedule], steps))
     history: list[dict[str, Tensor]] = []
     seconds_E: list[float] = []
     _warm_up(student, train, alpha_S, loss, spec.batch_size)

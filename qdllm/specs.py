@@ -386,11 +386,23 @@ class LossSpec(Spec):
 
 
 class FitSpec(Spec):
-    """How a student is trained: Adam, a fixed learning rate, shuffled batches."""
+    """How a student is trained: Adam over shuffled batches."""
 
     epochs: int = Field(10, ge=1, le=100_000)
     batch_size: BatchSize = 8
     lr: Rate = 0.06
+    schedule: Literal["constant", "cosine"] = "constant"
+    """What becomes of the learning rate: it stays, or falls to 0 along half a cosine's wave."""
+
+    @model_serializer(mode="wrap")
+    def _serialized(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """In a fingerprint, the schedule that there was before there were others is left out."""
+        plain: dict[str, Any] = handler(self)
+        if info.context == HASHED and plain["schedule"] == "constant":
+            del plain["schedule"]
+        return plain
 
 
 Seeds = Annotated[

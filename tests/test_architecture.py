@@ -41,13 +41,9 @@ HOMES = {
     },
     "mindquantum": {"qdllm/mindquantum.py"},
     "openqasm3": {"qdllm/circuits/openqasm.py"},
-<<<<<<< HEAD
     "qiskit_ibm_runtime": {"jobs/devices/ibm.py", "qdllm/processors/fake.py"},
     "quafu": {"jobs/devices/quafu.py"},
-    "sklearn": {"qdllm/families/linear.py", "qdllm/tfidf.py"},
-=======
     "sklearn": {"qdllm/families/linear.py", "qdllm/tfidf.py", "qdllm/words.py"},
->>>>>>> 76b2d39 (Set a linear model on the texts' own words beside every sweep)
     "obstore": {"jobs/store/results.py"},
     "optuna": {"orchestrator/tune/sampler.py"},
     "yaml": {
@@ -129,14 +125,10 @@ WINGS = {
         "kept": {"kinds", "store"},
         "store": {"command", "kinds", "screen"},
         "teacher": {"checkpoint", "command", "fine_tune", "kinds", "requests", "store", "zero"},
-<<<<<<< HEAD
         "teacher_states": {"command", "inputs", "kinds", "requests", "store", "teacher"},
         "tokens": {"command", "kinds", "requests", "store"},
         "trial": {"command", "inputs", "kept", "kinds", "requests", "store"},
-=======
-        "trial": {"command", "inputs", "kinds", "requests", "store"},
         "words": {"command", "kinds", "requests", "store"},
->>>>>>> 76b2d39 (Set a linear model on the texts' own words beside every sweep)
     },
     "orchestrator": {
         "cluster": {"console", "repeating", "tracking"},

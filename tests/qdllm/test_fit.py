@@ -8,7 +8,7 @@ import torch
 
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import TrialError
-from qdllm.fit import Adam, Examples, Row, fit, gradients
+from qdllm.fit import PACES, Adam, Examples, Row, fit, gradients
 from qdllm.specs import FitSpec, LossSpec
 from qdllm.student import Student, circuit_core, classical_core, parameter_count
 
@@ -87,6 +87,41 @@ def test_adam_is_torchs_adam():
         ours.step(theirs.grad)
         peer.step()
     torch.testing.assert_close(student.parameters_SP, theirs.detach(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_schedule_is_torchs_schedule(schedule):
+    steps = 4 * 8  # epochs of 60 examples in batches of 8
+    student = Student(classical_core(4), FEATURES, CLASSES, [0])
+    theirs = student.parameters_SP.clone().requires_grad_()
+    peer = torch.optim.Adam([theirs], lr=0.01)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(peer, steps)
+    ours = Adam(student, torch.full((1,), 0.01), partial(PACES[schedule], steps))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        theirs.grad = torch.randn(theirs.shape, generator=generator)
+        ours.step(theirs.grad)
+        peer.step()
+        if schedule == "cosine":
+            falling.step()
+    torch.testing.assert_close(student.parameters_SP, theirs.detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_a_falling_rate_leaves_the_last_epoch_little_to_change():
+    def moved(schedule: str) -> float:
+        student, seen = Student(classical_core(4), FEATURES, CLASSES, [0]), []
+        spec = FitSpec(epochs=12, batch_size=8, schedule=schedule)
+        row = Row(0, LossSpec(), spec)
+        fit(
+            student,
+            TRAIN,
+            VALIDATION,
+            [row],
+            lambda *_: seen.append(student.parameters_SP.clone()),
+        )
+        return float((seen[-1] - seen[-2]).norm())
+
+    assert moved("cosine") < moved("constant") / 4
 
 
 def fixed(logits: torch.Tensor, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs import kinds, trial
+from jobs import kinds, trial, words
 from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.features import FEATURES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.teachers import SHORT, SOFT_LABELS
+from jobs.kinds.words import WORDS
 from jobs.store import Record, Store
 from orchestrator.grid import Grid, specs
 from orchestrator.plan import History, Listed, Plan, Trial, plan
@@ -125,6 +126,8 @@ def sweep(
             for split, part in dataset.by_split(right_N).items()
         }
         publish(store, job, dataset, logits_NC, {"metrics": metrics, "parameters": 1234})
+    for job in sources(made, WORDS.name):
+        words.run(job, dataset, store)
     record = store.record(SWEEPS.name, made.name)
     assert record is not None
     small = SmallSweep(definition, dataset, made, store, record)

@@ -75,7 +75,8 @@ def test_every_built_in_grid_says_what_it_is_for_and_can_be_planned(name, tmp_pa
 
 
 def test_the_built_in_grids_are_these():
-    assert sorted(BUILT_IN) == ["ablation", "losses", "quickstart", "rivals", "search", "teachers"]
+    built_in = ["ablation", "best", "losses", "quickstart", "rivals", "search", "teachers"]
+    assert sorted(BUILT_IN) == built_in
 
 
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)

@@ -7,6 +7,7 @@ import yaml
 from small_sweep import AXES, sweep
 
 from jobs import kinds
+from jobs.kinds.words import WORDS
 from jobs.store import DataFile, Record
 from orchestrator.grid import Grid, Resources, specs
 from orchestrator.grid.space import Search
@@ -257,7 +258,12 @@ def test_a_sweep_of_other_texts_learns_from_these(small):
 def test_a_search_is_told_by_what_lies_in_its_space(small):
     definition = small.definition.model_copy(update={"axes": {}, "search": SEARCH})
     told = needs(small, definition)
-    assert list(told) == ["features", "soft labels", "trials of the search"]
+    assert list(told) == [
+        "features",
+        "soft labels",
+        "linear models on words",
+        "trials of the search",
+    ]
     found = told["trials of the search"]
     assert (found.held, found.missing, found.where, found.places) == (7, 13, "1 CPU each", 2)
     records = [small.store.record(STUDENTS, trial.fingerprint) for trial in small.trials[:7]]
@@ -276,6 +282,6 @@ def test_few_records_are_read(small, monkeypatch):
     monkeypatch.setattr(type(small.store), "record", record)
     monkeypatch.setattr(estimate, "SAMPLE", 3)
     told = needs(small, widened(small, {"fit.lr": (0.01, 0.1, 0.03)}))
-    assert sorted(read) == [FEATURES, *[STUDENTS] * 3, *[HEADS] * 3]
+    assert sorted(read) == [FEATURES, *[STUDENTS] * 3, *[HEADS] * 3, WORDS.name]
     assert told["trials"].time.unknown == 0
     assert SAMPLE < 50

@@ -12,6 +12,7 @@ from jobs.kinds import Job, task_key
 from jobs.kinds.features import FEATURES
 from jobs.kinds.teachers import SOFT_LABELS
 from jobs.kinds.trials import STOPPED
+from jobs.kinds.words import WORDS
 from jobs.store import Store
 from orchestrator import grid
 from orchestrator.grid.space import at
@@ -40,6 +41,10 @@ def missing(made: Plan) -> int:
 
 def features(made: Plan) -> list[Job]:
     return [job for job in made.sources if job.kind == FEATURES.name]
+
+
+def words(made: Plan) -> list[Job]:
+    return [job for job in made.sources if job.kind == WORDS.name]
 
 
 def teachers(made: Plan) -> list[Job]:
@@ -79,7 +84,8 @@ def test_trials_share_features_teacher_and_references(dataset, store):
     assert [len(references(made, kind)) for kind in (LINEAR.kind, HEAD.kind)] == [1, 12]
     assert len(trials(made)) == 60
     assert len({trial.fingerprint for trial in trials(made)}) == 60
-    assert missing(made) == 60 + 2 + 13
+    assert len(words(made)) == 1
+    assert missing(made) == 60 + 3 + 13
 
 
 def test_each_result_comes_after_what_it_is_made_from(dataset, store):
@@ -88,7 +94,7 @@ def test_each_result_comes_after_what_it_is_made_from(dataset, store):
     assert len(set(names)) == len(names)
     for place, job in enumerate(made.jobs):
         assert set(job.made_from.values()) & set(names) <= set(names[:place])
-    assert made.sources == [*features(made), *teachers(made)]
+    assert made.sources == [*features(made), *teachers(made), *words(made)]
     assert {trial.fingerprint for trial in trials(made)} < set(names)
 
 
@@ -177,7 +183,7 @@ def test_what_was_asked_for_by_name_is_no_reference(dataset, store):
 
 def test_a_family_that_reads_no_soft_labels_needs_no_teacher(dataset, store):
     made = plan([LINEAR.spec()], dataset, store)
-    assert [job.kind for job in made.jobs] == [FEATURES.name, LINEAR.kind]
+    assert [job.kind for job in made.jobs] == [FEATURES.name, WORDS.name, LINEAR.kind]
 
 
 def test_a_sweep_is_named_by_its_set_of_trials(dataset, store):
@@ -211,7 +217,7 @@ def test_a_search_has_bases_instead_of_trials(dataset, store):
     assert isinstance(made.sweep, Searched)
     assert (len(features(made)), len(teachers(made))) == (2, 1)
     assert list(made.jobs) == made.sources
-    assert missing(made) == 3
+    assert missing(made) == 3 + len(words(made)) == 4
     assert made.sweep.asked == made.sweep.bases
     assert [base.spec.encoder.pooling for base in made.sweep.bases] == ["mean", "first"]
     for base in made.sweep.bases:

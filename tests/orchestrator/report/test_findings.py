@@ -14,6 +14,8 @@ from commands import here
 from small_sweep import CLASSES, SmallSweep, sweep
 
 from jobs.kinds.teachers import SOFT_LABELS
+from jobs.kinds.words import NAME as WORDS_NAME
+from jobs.kinds.words import WORDS
 from jobs.store import Store
 from orchestrator.grid import on, specs
 from orchestrator.grid.space import Search
@@ -64,11 +66,15 @@ def test_finished_trials_are_ranked_as_ever(small, found):
 
 def test_what_stands_beside_the_students_is_there(small, found):
     assert [(one.kind, one.fingerprint) for one in found.sources] == [
-        (job.kind, job.fingerprint) for job in small.plan.sources
+        (job.kind, job.fingerprint) for job in small.plan.sources if job.kind != WORDS.name
     ]
     (teacher,) = (one for one in found.sources if one.kind == SOFT_LABELS.name)
     assert found.teacher is teacher
-    assert [one.name for one in found.beside] == ["logistic regression", "classical head"]
+    assert [one.name for one in found.beside] == [
+        "logistic regression",
+        "classical head",
+        WORDS_NAME,
+    ]
     (evaluation,) = found.evaluations
     accuracy = (found.logits_SNC.argmax(-1) == found.labels["test"]).mean(-1)
     np.testing.assert_allclose(accuracy, evaluation.summary["metrics"]["test.accuracy"])
@@ -152,7 +158,10 @@ def test_references_of_several_teachers_are_told_apart(tmp_path):
     epochs = [one.settings["teacher.epochs"] for one in found.beside if one.name == HEAD]
     assert sorted(epochs) == [1, 2]
     # Both teachers' students read the same features, so there is one of these.
-    assert [one.name for one in found.beside if one.name != HEAD] == ["logistic regression"]
+    assert [one.name for one in found.beside if one.name != HEAD] == [
+        "logistic regression",
+        WORDS_NAME,
+    ]
     assert found.teacher.spec["epochs"] == found.champion.trial.spec.teacher.epochs
 
 
