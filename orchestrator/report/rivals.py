@@ -7,8 +7,6 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from jobs.kinds.probes import PROBES
-from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import Result, paired, ranked
 from orchestrator.report.findings import Findings
 from orchestrator.report.paper import FILE
@@ -75,9 +73,7 @@ def lines(found: Findings) -> list[Line]:
         return []
     best: dict[str, Result] = {}
     tried: dict[str, int] = {}
-    references = [result_of(one) for one in found.references if one.kind != PROBES.name]
-    known = {one.trial.fingerprint: one for one in [*references, *found.order]}
-    for one in ranked(list(known.values())):
+    for one in ranked([*found.beside_trials, *found.order]):
         name = one.trial.spec.family
         best.setdefault(name, one)
         tried[name] = tried.get(name, 0) + 1

@@ -29,6 +29,7 @@ SERVED_WITH = (
     "pandas",
     "pydantic",
     "safetensors",
+    "scikit-learn",
     "scipy",
     "torch",
     "transformers",

@@ -30,6 +30,8 @@ STRINGS = 1000
 
 def _whole(value: Any) -> Any:
     """A circuit of its own: a .qasm file's, or its text as specs carry it."""
+    if value is None:
+        return ""  # as the first records with circuits of their own have it
     if not isinstance(value, str) or not value:
         return value
     if not (openqasm.is_text(value) or value.endswith(openqasm.SUFFIX)):

@@ -89,7 +89,7 @@ def test_the_docs_have_an_example_of_every_key():
 
 
 @pytest.mark.parametrize(
-    ("text", "trials"), list(zip(EXAMPLES, (6, 6, 6, 1, 2, 12, 8, 2), strict=True))
+    ("text", "trials"), list(zip(EXAMPLES, (6, 6, 6, 1, 2, 12, 10, 8, 2), strict=True))
 )
 def test_every_example_in_the_docs_is_a_grid(text, trials, tmp_path):
     assert len(made(text, tmp_path)) == trials

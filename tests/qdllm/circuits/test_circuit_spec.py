@@ -175,3 +175,9 @@ def test_the_engine_says_which_circuit_it_was_given(files):
     spec = CircuitSpec(file=str(files / "whole.qasm"))
     with pytest.raises(ConfigError, match=r"'whole.qasm \w+' on 3 qubits takes \(N, 2\) with \(1,"):
         qdllm.expectations(spec, torch.zeros(4, 3), torch.zeros(1))
+
+
+def test_no_file_is_written_as_nothing_or_as_null():
+    null = CircuitSpec.parse({"file": None, "layers": 3})
+    assert null == CircuitSpec.parse({"layers": 3})
+    assert fingerprint(null) == fingerprint(CircuitSpec(layers=3))
