@@ -56,8 +56,9 @@ class Findings:
     sources: list[Record]
     """What they were made from: features, soft labels, and so on."""
     references: list[Record]
-    """What stands beside them, nobody having asked for it by name: trials, and what of a source's
-    kinds is there for nothing else."""
+    """Trials that stand beside them, nobody having asked for those by name."""
+    baselines: list[Record]
+    """What else does: made of the texts, and for nothing to be made from."""
     evaluations: list[Record]
     """What was made of the champion."""
     logits_SNC: np.ndarray | None
@@ -110,7 +111,7 @@ class Findings:
         """The references as they are told: of those of one name that were made from the same, the
         best by validation."""
         told: dict[tuple[Any, ...], Standing] = {}
-        for record in self.references:
+        for record in [*self.baselines, *self.references]:
             sources = self._sources(record) if record.kind == PROBES.name else {}
             for standing in kinds.kind(record.kind).standing(record):
                 place = standing.name, tuple(sorted(record.made_from.items()))
@@ -145,8 +146,7 @@ class Findings:
             result_of(record)
             for record in self.references
             # Version 0.1 kept all of a sweep's references in one result, without seeds or settings.
-            if kinds.kind(record.kind).holds == "trial" and record.kind != PROBES.name
-            if record.fingerprint not in trials
+            if record.kind != PROBES.name and record.fingerprint not in trials
         ]
 
     @property
@@ -207,7 +207,8 @@ def findings(
         champion=chosen,
         missing=missing | dict(failures or {}),
         sources=[record for record in made if not _beside(record)],
-        references=[*beside, *filter(_beside, made)],
+        references=beside,
+        baselines=[record for record in made if _beside(record)],
         evaluations=evaluated,
         under=noisy,
         logits_SNC=logits_SNC,

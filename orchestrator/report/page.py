@@ -205,7 +205,13 @@ def _made(found: Findings) -> dict[str, list[Record]]:
     """Every result of the sweep, by what several of its kind are called."""
     trials = [one.record for one in found.order]
     made: dict[str, list[Record]] = {}
-    for record in [*found.sources, *trials, *found.references, *found.evaluations]:
+    for record in [
+        *found.sources,
+        *found.baselines,
+        *trials,
+        *found.references,
+        *found.evaluations,
+    ]:
         made.setdefault(kinds.kind(record.kind).label, []).append(record)
     return made
 
@@ -243,7 +249,7 @@ def _lineage(found: Findings) -> Iterator[tuple[str, str]]:
     """The fingerprints that lead from the texts to the champion."""
     yield "sweep", found.sweep.fingerprint
     yield "texts", found.sweep.made_from["texts"]
-    for record in [*found.sources, *found.references]:
+    for record in [*found.sources, *found.baselines, *found.references]:
         yield kinds.kind(record.kind).label, record.fingerprint
         if "adapter" in record.made_from:
             yield "teacher's adapter", record.made_from["adapter"]

@@ -103,11 +103,10 @@ def _measured(found: Findings) -> Iterator[_One]:
         label = families.of(spec).label
         settings = readable(flat(plain))
         yield _One(canonical(plain), label, settings, result.parameters, values)
-    for record in found.references:
-        if kinds.kind(record.kind).holds != "trial":
-            for one in kinds.kind(record.kind).standing(record):
-                values = {metric: [one.metrics[metric]] for metric in (OBJECTIVE, TEST)}
-                yield _One(one.name, one.name, one.settings, one.parameters, values)
+    for record in found.baselines:
+        for one in kinds.kind(record.kind).standing(record):
+            values = {metric: [one.metrics[metric]] for metric in (OBJECTIVE, TEST)}
+            yield _One(one.name, one.name, one.settings, one.parameters, values)
 
 
 def compared(first: Over, second: Over, metric: str = TEST) -> Paired | None:

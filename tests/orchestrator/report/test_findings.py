@@ -71,9 +71,9 @@ def test_what_stands_beside_the_students_is_there(small, found):
     (teacher,) = (one for one in found.sources if one.kind == SOFT_LABELS.name)
     assert found.teacher is teacher
     assert [one.name for one in found.beside] == [
+        WORDS_NAME,
         "logistic regression",
         "classical head",
-        WORDS_NAME,
     ]
     (evaluation,) = found.evaluations
     accuracy = (found.logits_SNC.argmax(-1) == found.labels["test"]).mean(-1)
@@ -159,8 +159,8 @@ def test_references_of_several_teachers_are_told_apart(tmp_path):
     assert sorted(epochs) == [1, 2]
     # Both teachers' students read the same features, so there is one of these.
     assert [one.name for one in found.beside if one.name != HEAD] == [
-        "logistic regression",
         WORDS_NAME,
+        "logistic regression",
     ]
     assert found.teacher.spec["epochs"] == found.champion.trial.spec.teacher.epochs
 
