@@ -77,7 +77,7 @@ def show(found: Findings, over_splits: Sequence[Any] = ()) -> None:
     console = Screen()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    told = (kinds.kind(record.kind).line(record) for record in found.sources)
+    told = (kinds.kind(record.kind).line(record) for record in (*found.sources, *found.baselines))
     lines = [found.sweep.summary["texts"], *filter(None, told)]
     if found.champion:
         title = f"{len(found.order)} trials of {found.name}, by validation accuracy"

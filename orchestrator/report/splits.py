@@ -105,6 +105,8 @@ def _measured(found: Findings) -> Iterator[_One]:
         yield _One(canonical(plain), label, settings, result.parameters, values)
     for record in found.baselines:
         for one in kinds.kind(record.kind).standing(record):
+            if not {OBJECTIVE, TEST} <= one.metrics.keys():
+                continue
             values = {metric: [one.metrics[metric]] for metric in (OBJECTIVE, TEST)}
             yield _One(one.name, one.name, one.settings, one.parameters, values)
 

@@ -122,8 +122,11 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
                 cell("" if key.startswith("circuit.") else standing.settings.get(key, ""))
                 for key in columns
             ),
-            f"{standing.parameters:,}",
-            *(accuracy(standing.metrics[f"{split}.accuracy"]) for split in ("val", "test")),
+            "" if standing.parameters is None else f"{standing.parameters:,}",
+            *(
+                accuracy(standing.metrics[name]) if name in standing.metrics else ""
+                for name in ("val.accuracy", "test.accuracy")
+            ),
         )
     return table
 
