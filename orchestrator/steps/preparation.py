@@ -19,9 +19,6 @@ from qdllm.texts.data import Dataset
 from qdllm.texts.locations import is_download
 
 LONGEST_NAME = 200
-"""Bytes; a file system takes 255 for a report's name, which has a fingerprint and a suffix more."""
-
-LONGEST_NAME = 200
 """Bytes of a sweep's name: file systems take 255, and its fingerprint and a suffix are added."""
 
 
@@ -31,12 +28,6 @@ def prepare(
     """Read the task's texts, name every result, and show what is held and what would run."""
     dataset = _load_texts(session, task)
     _check_name(f"{definition.name}-{dataset.name}")
-    name = f"{definition.name}-{dataset.name}"
-    if len(name.encode()) > LONGEST_NAME:
-        raise ConfigError(
-            f"{shown(name)}, the grid's name and the task's, names files and has more than "
-            f"{LONGEST_NAME} bytes: choose shorter ones with --set name=… and --task"
-        )
     planned = plan(
         specs,
         dataset,
@@ -66,9 +57,8 @@ def _check_name(name: str) -> None:
     """Raises ConfigError for a sweep's name that, with what is added, no file can have."""
     if len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
-            f"{name!r} names what the sweep writes, and has {len(name.encode())} bytes, but names "
-            f"of files may have about {LONGEST_NAME}; choose a shorter one with --task NAME, or "
-            "for the grid"
+            f"{shown(name)}, the grid's name and the task's, names files and has more than "
+            f"{LONGEST_NAME} bytes: choose shorter ones with --set name=… and --task"
         )
 
 
