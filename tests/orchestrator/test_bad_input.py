@@ -109,7 +109,7 @@ CASES = {
     "separator": (lambda folder: [*GRID, "--set", "task.separator=tba"], "did you mean 'tab'"),
     "long name": (
         lambda folder: [*GRID, "--data", csv(folder, rows("ab", 9)), "--task", "x" * 300],
-        "choose a shorter one with --task NAME",
+        "choose shorter ones with --set name=… and --task",
     ),
     "teacher": (lambda folder: [*GRID, "--set", "teacher.model=minilmm"], "did you mean 'minilm'"),
     "encoder": (lambda folder: [*GRID, "--set", "encoder.model=minilmm"], "did you mean 'minilm'"),
