@@ -30,6 +30,7 @@ from jobs.kinds.teachers import SOFT_LABELS
 from jobs.store import Store, record
 from jobs.zero import CLIP, join_group
 from qdllm import teacher
+from qdllm.batches import batches
 from qdllm.encoder import pad, tokenize
 from qdllm.errors import ConfigError, TeacherError
 from qdllm.specs import TaskSpec, TeacherSpec
@@ -80,11 +81,11 @@ def plain_torch(spec: TeacherSpec, dataset: data.Dataset) -> list[float]:
     losses, step = [], 0
     for epoch in range(spec.epochs):
         generator = np.random.default_rng([spec.seed, epoch])
-        batches = teacher.batches([len(ids) for ids in tokens], spec.batch_size, generator)
+        cut = batches([len(ids) for ids in tokens], spec.batch_size, generator)
         total = 0.0
-        for rows in batches:
+        for rows in cut:
             optimizer.param_groups[0]["lr"] = teacher.learning_rate(
-                spec, step, spec.epochs * len(batches)
+                spec, step, spec.epochs * len(cut)
             )
             logits_NC = model(**pad([tokens[row] for row in rows], tokenizer.pad_token_id))
             loss = cross_entropy(logits_NC, labels_N[rows], reduction="sum")

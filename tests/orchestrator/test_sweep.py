@@ -91,7 +91,7 @@ def test_it_says_what_it_reads_and_what_it_found(swept):
     assert "models:/qdllm-ablation-notes@champion" in output
     assert f"ui --port 5000 --backend-store-uri 'sqlite:///{home / 'mlflow.db'}'" in output
     assert re.search(r"\n      then http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S+\n", output)
-    assert len(table(output)) == 4
+    assert len(table(output)) == 5
 
 
 def test_chatter_stays_in_the_log(swept):
@@ -223,7 +223,7 @@ def test_two_may_begin_at_the_same_moment_in_a_new_home(undisturbed, texts, tmp_
     drivers = [one.start(*fewer) for one in both]
     for driver in drivers:
         output = driver.ended(0)
-        assert len(table(output)) == 2 + 2
+        assert len(table(output)) == 2 + 3
     (one, other), store = both, both[0].store
     assert one.created("soft-labels") == other.created("soft-labels")
     for kind, count in {"features": 1, "soft-labels": 1, "adapters": 1, "students": 4}.items():

@@ -48,7 +48,7 @@ ONE_BY_ONE = ("--set", f"resources.cpu={place('local')[1]}")
 """On Ray one trial at a time, where several are not what is tested: a worker takes seconds."""
 SOURCES = {"features", "soft-labels", "adapters"}
 REFERENCES = {"linear", "tanh"}
-KINDS = SOURCES | REFERENCES | {"students", "evaluations", "sweeps"}
+KINDS = SOURCES | REFERENCES | {"students", "evaluations", "words", "sweeps"}
 """What a store has of a sweep that has ended: no lock, and no checkpoint of a teacher's."""
 DEADLINE = 600
 """Seconds that anything may take on a machine that has other things to do."""
