@@ -10,6 +10,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from unittest.mock import patch
 
 import pytest
+import torch
+
+THREADS = torch.get_num_threads()
+"""Those of a process that begins. Tests set their own, and sums in another number differ."""
 
 
 def here(module: str, arguments: Sequence[str], status: int = 0, **environment: str) -> str:
@@ -19,8 +23,9 @@ def here(module: str, arguments: Sequence[str], status: int = 0, **environment: 
     starts Ray. It is to end with that status.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
-        saved = os.dup(1)
+        saved, threads = os.dup(1), torch.get_num_threads()
         os.dup2(stream.fileno(), 1)
+        torch.set_num_threads(THREADS)
         try:
             with (
                 redirect_stdout(stream),
@@ -34,6 +39,7 @@ def here(module: str, arguments: Sequence[str], status: int = 0, **environment: 
         finally:
             os.dup2(saved, 1)
             os.close(saved)
+            torch.set_num_threads(threads)
         stream.seek(0)
         printed = stream.read()
     assert ended.value.code == status, printed

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from qdllm.visible import visible
 
@@ -160,5 +161,9 @@ def _saved(picture: Picture, **how: Any) -> bytes:
     with warnings.catch_warnings():
         # Names of classes may be in any script; where a font lacks it, boxes say so.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        if isinstance(picture.figure.get_layout_engine(), ConstrainedLayoutEngine):
+            # Done once, for it never puts things to the last bit where they were.
+            picture.figure.draw_without_rendering()
+            picture.figure.set_layout_engine("none")
         picture.figure.savefig(buffer, **how)
     return buffer.getvalue()

@@ -48,7 +48,8 @@ def result(layers: int, lr: float, accuracy: float) -> Result:
 
 def found(order: Sequence[Result], chosen: Result, references: Sequence[Record] = ()) -> Findings:
     settings: dict = {one.trial.fingerprint: {} for one in order}
-    nothing: dict = {"missing": {}, "sources": [], "evaluations": [], "labels": {}, "curves": {}}
+    lists: dict = {key: [] for key in ("sources", "baselines", "evaluations")}
+    nothing: dict = {"missing": {}, "labels": {}, "curves": {}, **lists}
     return Findings(
         sweep=record("sweep", {}, "sweeps"),
         settings=settings,

@@ -116,9 +116,9 @@ def test_many_texts_are_in_memory_a_few_at_a_time(folder, monkeypatch):
     predict, seen = Predictor(folder), []
     texts = [f"bake the soup {number}" for number in range(10)]
     expected = predict(texts)
-    encoder = predict.encoder
+    read = predict.read
     monkeypatch.setattr(predictor, "ROWS", 4)
-    predict.encoder = lambda rows: [seen.append(len(rows)), encoder(rows)][1]
+    predict.read = lambda rows: [seen.append(len(rows)), read(rows)][1]
     labels, probabilities_NC = predict(texts)
     assert seen == [4, 4, 2]
     assert labels == expected.labels
