@@ -22,8 +22,8 @@ def gather(store: Store, made_from: Mapping[str, str], dataset: Dataset) -> dict
     for role, fingerprint in made_from.items():
         kind = kinds.by_role(role)
         if kind.named_by:
-            record = _record(store, kinds.by_role(kind.named_by), fingerprint)
-            parts = store.load(kind.name, record.made_from[role])[1]
+            record, _ = store.load(kinds.by_role(kind.named_by).name, fingerprint)
+            _, parts = store.load(kind.name, record.made_from[role])
             arrays |= {f"{role}.{name}": parts[name] for name in parts}
             continue
         tensors = _of_texts(store, kind, fingerprint, dataset)[1]
@@ -43,11 +43,6 @@ def soft_labels_of(
 def adapter_of(store: Store, labels: Record) -> Mapping[str, np.ndarray]:
     """The adapter of the teacher that gave those soft labels, by the names of its tensors."""
     return store.load(ADAPTERS.name, labels.made_from[ADAPTERS.role])[1]
-
-
-def _record(store: Store, kind: Kind, fingerprint: str) -> Record:
-    record, _ = store.load(kind.name, fingerprint)
-    return record
 
 
 def _of_texts(
