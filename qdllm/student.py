@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -18,18 +19,25 @@ CHUNK = 512
 """Examples that a prediction takes at once, to bound its memory."""
 
 
+def uniform(generator: torch.Generator, size: int, fan_in: int) -> Tensor:
+    """U(±1/√fan_in), as torch's own linear layers start."""
+    return (torch.rand(size, generator=generator) * 2 - 1) / fan_in**0.5
+
+
 @dataclass(frozen=True)
 class Core:
     """What stands between the two linear layers.
 
     `run` maps angles_SNA and weights_SW to outputs_SNM; the same function of each student's own
-    slices, whatever S is. `width` is A, and `outputs` is M.
+    slices, whatever S is. `width` is A, and `outputs` is M. `draw` gives one student's weights_W to
+    start from.
     """
 
     width: int
     weights: int
     outputs: int
     run: Callable[[Tensor, Tensor], Tensor]
+    draw: Callable[[torch.Generator], Tensor]
 
 
 def circuit_core(
@@ -37,6 +45,7 @@ def circuit_core(
 ) -> Core:
     """The quantum core: angle encoding, ansatz, expectations (equations 5 to 13).
 
+    Weights start at N(0, 0.01²), near the identity, where deep circuits still have gradients.
     `angles` is "raw", or "minmax" for the published program's scaling; `simulate` takes
     (spec, angles_SNA, weights_SW), so that another simulator can stand in for the engine.
     """
@@ -46,12 +55,38 @@ def circuit_core(
             angles_SNA = minmax(angles_SNA)
         return simulate(spec, angles_SNA, weights_SW)
 
-    return Core(angle_count(spec), weight_count(spec), observable_count(spec), run)
+    count = weight_count(spec)
+    return Core(
+        angle_count(spec),
+        count,
+        observable_count(spec),
+        run,
+        lambda generator: torch.randn(count, generator=generator) * 0.01,
+    )
 
 
-def classical_core(width: int) -> Core:
-    """A hidden layer with tanh, the classical counterpart of a circuit of the same size."""
-    return Core(width, 0, width, lambda angles_SNA, _: torch.tanh(angles_SNA))
+def classical_core(*widths: int) -> Core:
+    """Hidden layers with tanh, the classical counterpart of a circuit of the same size.
+
+    `widths`: of each layer. The first one's linear part is the student's own; the others' weights,
+    (in, out), and biases are the core's, layer by layer, and start as torch's do.
+    """
+    shapes = [(size + 1, units) for size, units in pairwise(widths)]
+    sizes = [size * units for size, units in shapes]
+
+    def run(angles_SNA: Tensor, weights_SW: Tensor) -> Tensor:
+        hidden_SNU = torch.tanh(angles_SNA)
+        for shape, values_SW in zip(shapes, weights_SW.split(sizes, 1), strict=True):
+            layer_SIU = values_SW.view(-1, *shape)
+            sums_SNU = product(hidden_SNU, layer_SIU[:, :-1]) + layer_SIU[:, -1:]
+            hidden_SNU = torch.tanh(sums_SNU)
+        return hidden_SNU
+
+    def draw(generator: torch.Generator) -> Tensor:
+        layers = [uniform(generator, size * units, size - 1) for size, units in shapes]
+        return torch.cat([torch.empty(0), *layers])
+
+    return Core(widths[0], sum(sizes), widths[-1], run, draw)
 
 
 def product(a_SNK: Tensor, b_SKM: Tensor) -> Tensor:
@@ -94,8 +129,7 @@ class Student(nn.Module):
     ) -> None:
         """Draw each student's parameters from its own seed, so that none depends on the others.
 
-        Linear layers start as torch's own do, U(±1/√fan_in); circuit weights at N(0, 0.01²), near
-        the identity, where deep circuits still have gradients.
+        Linear layers start as torch's own do, the core's weights as it says.
         """
         super().__init__()
         self.core, self.features, self.classes = core, features, classes
@@ -147,16 +181,12 @@ class Student(nn.Module):
 
     def _draw(self, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-
-        def uniform(size: int, fan_in: int) -> Tensor:
-            return (torch.rand(size, generator=generator) * 2 - 1) / fan_in**0.5
-
         width, outputs = self.core.width, self.core.outputs
         return torch.cat(
             [
-                uniform((self.features + 1) * width, self.features),
-                torch.randn(self.core.weights, generator=generator) * 0.01,
-                uniform((outputs + 1) * self.classes, outputs),
+                uniform(generator, (self.features + 1) * width, self.features),
+                self.core.draw(generator),
+                uniform(generator, (outputs + 1) * self.classes, outputs),
             ]
         )
 

@@ -51,6 +51,20 @@ class Program:
     readout_flip: int
     """As a step's `flip`, for `readout`."""
 
+    def memory(self, students: int, examples: int) -> int:
+        """Bytes, nearly, that the kernels hold at once to train on a batch in single precision.
+
+        Kept for the way back, of each student: a phase for each step and amplitude, and the last
+        state of every example, in blocks of eight. Beside that once, for each step and amplitude,
+        a sum and an entry of its permutation, where that is not another one's; and the two states
+        of a block that are at work, and what they are made into.
+        """
+        maps = {step.source for step in self.steps}
+        by_inputs = sum(any(a.angle is not None for _, a in step.phases) for step in self.steps)
+        numbers = students * (2 * len(self.steps) + 16 * -(-examples // 8)) + 2 * 2 * 16
+        entries = len(self.steps) + len(maps) + by_inputs + 2
+        return (4 * numbers + 8 * entries) << self.qubits
+
 
 def parity(bits: int) -> int:
     """1 where an odd number of bits is set."""

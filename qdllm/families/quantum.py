@@ -1,12 +1,22 @@
 """The paper's student: features → linear → angles → circuit → ⟨Z⟩ → linear → logits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from qdllm.circuits.circuit import angle_count, observable_count, weight_count
+from qdllm.circuits.circuit import (
+    angle_count,
+    gates,
+    observable_count,
+    observables,
+    told,
+    weight_count,
+)
 from qdllm.circuits.spec import CircuitSpec
+from qdllm.engine.fusion import Program, compile_gates
+from qdllm.errors import ConfigError, TrialError
 from qdllm.families.family import Family
 from qdllm.messages import shown
 from qdllm.processors import chips
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
 
 BESIDE = 2
 """Layers that would take as long as the rest of a student does, measured on eleven qubits."""
+MEMORY = 8 * 2**30
+"""Bytes that a trial may need at once: what a small machine has for one of two trials."""
 
 
 class StudentSpec(TrialSpec):
@@ -70,6 +82,11 @@ class Quantum(Family[StudentSpec]):
     spec = StudentSpec
     reads = ("features", "soft_labels")
 
+    def check(self, spec: StudentSpec, texts_C: Sequence[int]) -> None:
+        """Raise ConfigError where a batch would take more than `MEMORY`."""
+        if problem := _too_large(spec, sum(texts_C)):
+            raise ConfigError(problem)
+
     def parameters(self, spec: StudentSpec, features: int, classes: int) -> int:
         """The paper's 9,275 at 768 features, two classes and eleven layers."""
         return student_parameters(spec.circuit, features, classes)
@@ -81,6 +98,8 @@ class Quantum(Family[StudentSpec]):
         from qdllm.fit import distil
         from qdllm.student import circuit_core
 
+        if problem := _too_large(spec, len(train.labels_N)):
+            raise TrialError(problem)  # one that a search came to
         core = circuit_core(spec.circuit, spec.angles)
         if spec.circuit.noise:
             from qdllm.processors.training import Noisy
@@ -106,6 +125,29 @@ class Quantum(Family[StudentSpec]):
         work = len(spec.seeds) * fit.epochs * (circuit.layers + BESIDE)
         alike = (circuit.model_copy(update={"layers": 1}), fit.batch_size)
         return alike, work
+
+
+def _too_large(spec: StudentSpec, texts: int) -> str:
+    """What is said of a trial that would take more than `MEMORY`; empty of others."""
+    rows, examples = len(spec.seeds), min(spec.fit.batch_size, texts)
+    if spec.circuit.noise:
+        from qdllm.processors.training import AT_ONCE
+
+        rows *= AT_ONCE
+    needed = _program(spec.circuit).memory(rows, examples)
+    if needed <= MEMORY:
+        return ""
+    return (
+        f"{told(spec.circuit)}, trained for {len(spec.seeds)} seeds in batches of {examples}, "
+        f"takes {needed / 2**30:,.1f} GiB, but a trial may take {MEMORY / 2**30:.0f}; give fewer "
+        "qubits, layers or seeds, or a smaller fit.batch_size"
+    )
+
+
+@lru_cache
+def _program(circuit: CircuitSpec) -> Program:
+    """As the engine has it, whose own comes with torch."""
+    return compile_gates(gates(circuit), circuit.qubits, observables(circuit))
 
 
 def student_parameters(circuit: CircuitSpec, features: int, classes: int) -> int:

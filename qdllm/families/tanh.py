@@ -1,15 +1,24 @@
 """The student's classical counterpart: a tanh layer where the student has its circuit."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
+from qdllm.errors import TrialError
 from qdllm.families.family import Family
 from qdllm.families.quantum import StudentSpec, student_parameters
+from qdllm.messages import shown
 from qdllm.specs import (
+    HASHED,
     EncoderSpec,
     FitSpec,
     LossSpec,
@@ -26,9 +35,10 @@ if TYPE_CHECKING:
 
 
 class TanhSpec(TrialSpec):
-    """A head of one hidden layer, trained as a student is.
+    """A head of hidden layers with tanh, trained as a student is.
 
-    It is as wide as it can be with no more parameters than a student with `circuit` has.
+    The first one is as wide as it can be where all have no more parameters than a student with
+    `circuit`.
     """
 
     family: Literal["tanh"] = "tanh"
@@ -38,6 +48,18 @@ class TanhSpec(TrialSpec):
     loss: LossSpec = Field(LossSpec(), validate_default=True)
     fit: FitSpec = FitSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
+    deeper: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((), max_length=100)
+    """Units of each hidden layer after the first."""
+
+    @model_serializer(mode="wrap")
+    def _serialized(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """In a fingerprint, layers that are not there are left out."""
+        plain: dict[str, Any] = handler(self)
+        if info.context == HASHED and not self.deeper:
+            plain.pop("deeper", None)
+        return plain
 
 
 class Tanh(Family[TanhSpec]):
@@ -57,8 +79,7 @@ class Tanh(Family[TanhSpec]):
 
     def parameters(self, spec: TanhSpec, features: int, classes: int) -> int:
         """As Family does; no more than the student with that circuit has, if one unit is not."""
-        width = _width(spec, features, classes)
-        return (features + 1) * width + (width + 1) * classes
+        return _count(features, *_widths(spec, features, classes), classes)
 
     def train(
         self, spec: TanhSpec, train: "Examples", validation: "Examples", report: "Report"
@@ -68,7 +89,7 @@ class Tanh(Family[TanhSpec]):
         from qdllm.student import classical_core
 
         features, classes = train.features_NH.shape[1], 1 + int(train.labels_N.max())
-        core = classical_core(_width(spec, features, classes))
+        core = classical_core(*_widths(spec, features, classes))
         return distil(core, spec.loss, spec.fit, spec.seeds, train, validation, report)
 
     def restore(
@@ -77,7 +98,7 @@ class Tanh(Family[TanhSpec]):
         """As Family does."""
         from qdllm.student import Student, classical_core
 
-        core = classical_core(_width(spec, features, classes))
+        core = classical_core(*_widths(spec, features, classes))
         return Student.of(core, features, classes, parameters_SP)
 
     def epochs(self, spec: TanhSpec) -> int:
@@ -86,7 +107,7 @@ class Tanh(Family[TanhSpec]):
 
     def work(self, spec: TanhSpec) -> tuple[tuple[Any, ...], float]:
         """As Family does."""
-        return (spec.fit.batch_size,), len(spec.seeds) * spec.fit.epochs
+        return (spec.fit.batch_size, *spec.deeper), len(spec.seeds) * spec.fit.epochs
 
     def beside(self, students: Sequence[TrialSpec]) -> list[TanhSpec]:
         """Heads of the largest student's size, one for each way in which students are trained.
@@ -102,15 +123,33 @@ class Tanh(Family[TanhSpec]):
         return [TanhSpec(**shared, circuit=largest, loss=loss, fit=fit) for loss, fit in ways]
 
 
-def width_within(parameters: int, features: int, classes: int) -> int:
-    """Hidden units of the largest tanh network with at most that many parameters, at least one."""
-    return max((parameters - classes) // (features + 1 + classes), 1)
+def width_within(parameters: int, features: int, classes: int, deeper: Sequence[int] = ()) -> int:
+    """Units of the widest first layer of a tanh network with at most that many parameters.
+
+    `deeper`: units of the layers after it. At least one, which may be too many.
+    """
+    after = (*deeper, classes)
+    return max((parameters - _count(0, *after)) // (features + 1 + after[0]), 1)
 
 
-def _width(spec: TanhSpec, features: int, classes: int) -> int:
-    """Hidden units of the head that a spec describes."""
+def _widths(spec: TanhSpec, features: int, classes: int) -> tuple[int, ...]:
+    """Units of each hidden layer of the head that a spec describes.
+
+    Raises TrialError where its deeper layers leave no room for a first one.
+    """
     size = student_parameters(spec.circuit, features, classes)
-    return width_within(size, features, classes)
+    found = (width_within(size, features, classes, spec.deeper), *spec.deeper)
+    if spec.deeper and _count(features, *found, classes) > size:
+        raise TrialError(
+            f"deeper: {shown(list(spec.deeper))} leaves no unit for the first layer of a head that "
+            f"may have {size:,} parameters on {features:,} features; give fewer or narrower layers"
+        )
+    return found
+
+
+def _count(*sizes: int) -> int:
+    """Parameters of linear layers from one size to the next."""
+    return sum((size + 1) * units for size, units in pairwise(sizes))
 
 
 def _size(circuit: CircuitSpec) -> tuple[int, str]:

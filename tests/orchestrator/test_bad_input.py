@@ -76,6 +76,10 @@ CASES = {
         lambda folder: [*GRID, "--set", f"circuit.ansatz={folder}/none.qasm"],
         "none.qasm': No such file",
     ),
+    "a circuit that is too large": (
+        lambda folder: [*GRID, "--set", "circuit.qubits=20", "--set", "fit.batch_size=512"],
+        "'published' on 20 qubits with 1 layer, trained for 5 seeds in batches of 512, takes",
+    ),
     "grid": (lambda folder: ["--grid", "ablatoin"], "did you mean 'ablation'"),
     "task": (lambda folder: [*GRID, "--task", "sample-thematc"], "did you mean 'sample-thematic'"),
     "task without data": (lambda folder: [*GRID, "--task", "thematic"], "--data published"),

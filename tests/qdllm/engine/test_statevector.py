@@ -380,3 +380,20 @@ def test_a_loss_gradient_that_is_not_finite_is_named(monkeypatch, engine):
     factors[1, 8, 0] = math.nan
     with pytest.raises(ConfigError, match=r"student 1, example 8 is \[nan, 1, 1\]"):
         (results * factors).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("circuit", "students", "examples"),
+    [
+        ({"qubits": 11, "layers": 11}, 5, 64),
+        ({"qubits": 10, "layers": 7, "encoding": "reuploading", "ansatz": "brick"}, 2, 3),
+        ({"qubits": 12, "layers": 2, "encoding": "rz-ry", "observables": "z+all-zz"}, 1, 20),
+    ],
+)
+def test_memory_is_what_the_kernels_hold(circuit, students, examples):
+    spec = qdllm.CircuitSpec.parse(circuit)
+    program = program_of(spec)
+    _, saved, _ = cpu.forward(program, *inputs(spec, students, examples), keep=True)
+    held = sum(array.nbytes for array in saved) + cpu.memory.bytes()
+    held += cpu.plan_of(program).maps.nbytes
+    assert program.memory(students, examples) == pytest.approx(held, rel=0.05)

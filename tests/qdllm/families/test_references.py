@@ -10,12 +10,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from qdllm.circuits.spec import CircuitSpec
+from qdllm.errors import TrialError
 from qdllm.families import families, linear, quantum, tanh
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec, width_within
 from qdllm.fit import Examples
 from qdllm.specs import EncoderSpec, FitSpec, LossSpec, TaskSpec, fingerprint
+from qdllm.student import classical_core
 
 FEATURES = 6
 
@@ -79,19 +81,66 @@ def test_a_head_is_a_tanh_between_two_linear_layers():
         np.testing.assert_allclose(logits_SNC[row], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_deeper_head_has_a_tanh_between_all_its_layers():
+    spec = TanhSpec(circuit=CircuitSpec(qubits=4, layers=1), deeper=(5, 2))
+    size = tanh.FAMILY.parameters(spec, FEATURES, 3)
+    width = width_within(size, FEATURES, 3, (5, 2))
+    parameters_SP = torch.randn(2, size, generator=torch.Generator().manual_seed(0))
+    features_NH = torch.randn(4, FEATURES, generator=torch.Generator().manual_seed(1))
+    model = tanh.FAMILY.restore(spec, FEATURES, 3, parameters_SP)
+    for row, values_P in enumerate(parameters_SP.numpy()):
+        sizes = (width * FEATURES, width, width * 5, 5, 5 * 2, 2, 3 * 2, 3)
+        parts = np.split(values_P, np.cumsum(sizes)[:-1])
+        hidden = np.tanh(features_NH.numpy() @ parts[0].reshape(width, FEATURES).T + parts[1])
+        hidden = np.tanh(hidden @ parts[2].reshape(width, 5) + parts[3])
+        hidden = np.tanh(hidden @ parts[4].reshape(5, 2) + parts[5])
+        expected = hidden @ parts[6].reshape(3, 2).T + parts[7]
+        np.testing.assert_allclose(
+            model.predict(features_NH)[row].numpy(), expected, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_deeper_heads_layers_start_as_torchs_do_and_learn():
+    core = classical_core(3, 64, 2)
+    drawn = core.draw(torch.Generator().manual_seed(0))
+    first, second = drawn.split([4 * 64, 65 * 2])
+    for part, fan_in in ((first, 3), (second, 64)):
+        assert 0.9 / fan_in**0.5 < part.abs().max() <= 1 / fan_in**0.5
+    split = overlapping(2, 90, 0)
+    spec = TanhSpec.parse(
+        {"circuit": {"qubits": 4}, "deeper": [8], "fit": {"lr": 0.02, "epochs": 8}, "seeds": [0, 3]}
+        | {"teacher": {"model": "none"}, "loss": {"alpha": 0}}
+    )
+    scaled = split._replace(features_NH=split.features_NH / split.features_NH.std(0))
+    found = tanh.FAMILY.train(spec, scaled, scaled, lambda *_: None)
+    assert (found.curves["train.loss"][:, -1] < found.curves["train.loss"][:, 0] - 0.1).all()
+    alone = spec.model_copy(update={"seeds": (3,)})
+    apart = tanh.FAMILY.train(alone, scaled, scaled, lambda *_: None)
+    assert torch.equal(apart.parameters_SP[0], found.parameters_SP[1])
+
+
 @pytest.mark.parametrize("features", [4, 384, 768])
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("layers", [1, 11])
-def test_a_head_is_as_large_as_it_can_be_within_its_students_size(features, classes, layers):
+@pytest.mark.parametrize("deeper", [(), (3,), (3, 1)])
+def test_a_head_is_as_large_as_it_can_be_within_its_students_size(
+    features, classes, layers, deeper
+):
     circuit = CircuitSpec(layers=layers)
     ours = quantum.FAMILY.parameters(StudentSpec(circuit=circuit), features, classes)
-    theirs = tanh.FAMILY.parameters(TanhSpec(circuit=circuit), features, classes)
-    one_unit = features + 1 + classes
+    theirs = tanh.FAMILY.parameters(TanhSpec(circuit=circuit, deeper=deeper), features, classes)
+    one_unit = features + 1 + (*deeper, classes)[0]
     assert theirs <= ours < theirs + one_unit
 
 
 def test_a_head_has_a_unit_where_none_would_fit():
     assert width_within(3, features=100, classes=2) == 1
+
+
+def test_layers_that_leave_no_room_for_a_first_one_are_refused():
+    spec = TanhSpec(circuit=CircuitSpec(qubits=2, layers=1), deeper=(64, 64))
+    with pytest.raises(TrialError, match=r"deeper: \[64, 64\] leaves no unit .* fewer or narr"):
+        tanh.FAMILY.parameters(spec, FEATURES, 2)
 
 
 TASK, ENCODER = TaskSpec(seed=3), EncoderSpec(pooling="first")
@@ -136,4 +185,5 @@ def test_references_ask_for_no_references():
 def test_another_way_of_training_is_another_head():
     assert fingerprint(TanhSpec()) != fingerprint(TanhSpec(fit=FitSpec(lr=0.2)))
     assert fingerprint(TanhSpec()) != fingerprint(TanhSpec(circuit=CircuitSpec(layers=4)))
+    assert fingerprint(TanhSpec()) != fingerprint(TanhSpec(deeper=(4,)))
     assert fingerprint(LinearSpec()) == fingerprint(LinearSpec(encoder=ENCODER))

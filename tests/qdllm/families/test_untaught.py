@@ -4,7 +4,7 @@ import torch
 from jobs import kinds
 from jobs.kinds.trials import KINDS
 from qdllm import families
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, TrialError
 from qdllm.fit import Examples
 from qdllm.models import resolve
 
@@ -58,3 +58,14 @@ def test_a_weight_of_no_teacher_is_refused(loss):
 def test_none_is_no_encoder():
     with pytest.raises(ConfigError, match="is no model"):
         resolve("none")
+
+
+def test_a_circuit_that_takes_too_much_memory_is_refused():
+    spec = families.parse(SMALL | {"circuit": {"qubits": 20}, "fit": {"batch_size": 512}})
+    message = r"20 qubits with 2 layers, trained for 2 seeds in batches of 512, takes 8\.\d GiB"
+    quantum = families.of(spec)
+    with pytest.raises(ConfigError, match=message):
+        quantum.check(spec, [400, 400])
+    quantum.check(spec, [100, 100])
+    with pytest.raises(TrialError, match=message):
+        quantum.train(spec, examples(800, 0), examples(20, 1), lambda epoch, values: None)
