@@ -106,8 +106,8 @@ class Memory(threading.local):
 
     def bytes(self) -> int:
         """How much this thread holds."""
-        rows, buffers, *others = self.held
-        return sum(array.nbytes for array in (*rows, *buffers, *others))
+        parts = (part if isinstance(part, tuple) else (part,) for part in self.held)
+        return sum(array.nbytes for part in parts for array in part)
 
 
 memory = Memory()
