@@ -16,6 +16,8 @@ from qdllm.processors.calibration import Calibration
 from qdllm.processors.native import Native
 
 CHUNK = re.compile(r"-c(\d+)$")
+LOST = Counted(counts=None, error="lost with its process", retryable=True)
+"""What becomes of a fake chip's task whose process ends."""
 REPETITION = 250e-6
 """Seconds from one shot to the next, by default on IBM's processors."""
 
@@ -125,11 +127,11 @@ class Ibm:
         with self._told(f"give results of job {ids[0]}"):
             sent = self._local.get(job, {}).get(chunk)
             if sent is None and self.free:
-                return [Counted(None, None, "lost with its process", True)] * len(tasks)
+                return [LOST] * len(tasks)
             sent = sent or self._service.job(ids[0])
             status = str(getattr(sent.status(), "name", sent.status()))
             if status in ("ERROR", "CANCELLED"):
-                return [Counted(None, None, status.lower())] * len(tasks)
+                return [Counted(counts=None, error=status.lower())] * len(tasks)
             if status != "DONE":
                 return None
             made = sent.result()
@@ -138,7 +140,9 @@ class Ibm:
             bits = made[pub].data.c
             for row, number in enumerate(numbers):
                 counts = bits.get_counts(row if bits.shape else None)
-                found[number] = Counted(counts, "c0_rightmost", raw={"job": ids[0], "pub": pub})
+                found[number] = Counted(
+                    counts=counts, order="c0_rightmost", raw={"job": ids[0], "pub": pub}
+                )
         return [found[number] for number in range(len(tasks))]
 
     def close(self, job: str) -> None:

@@ -1,5 +1,6 @@
 """What a run's counts come to: the measurement, as any simulated one."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from qdllm.processors.calibration import Calibration
 from qdllm.processors.readout import Reading
 from qdllm.processors.simulated import Estimate
 from qdllm.processors.spec import MeasurementSpec
+
+PAIR = re.compile(r"^\s*(?!barrier)\w+(\([^)]*\))?\s+\w+\[\d+\]\s*,\s*\w+\[\d+\]\s*;", re.MULTILINE)
+"""A two-qubit gate in OpenQASM."""
 
 
 def job_of(plan: Plan) -> Job[MeasurementSpec]:
@@ -100,10 +104,16 @@ def concluded(
             form: each._asdict()
             for form, each in simulated.told(found.spec.circuit, str(spec.form), chip).items()
         },
-        "calibration": {"chip": chip.chip, "time": chip.time, "digest": chip.digest},
+        "calibration": {
+            "chip": chip.chip,
+            "time": chip.time,
+            "digest": chip.digest,
+            "source": chip.source,
+        },
         "run": {
             "name": folder.name,
             "tasks": plan.tasks,
+            **as_run(work, counted),
             "seconds": _seconds(folder, len(plan.chunks)),
             "read_right": [((1 + one.scale_Q) / 2).round(4).tolist() for one in readings],
             "drift": max(
@@ -124,6 +134,21 @@ def _reading(work: Work, tasks: tuple[int, int], counted: Sequence[Counted]) -> 
     return Reading.of((1 - zeros) / 2, (1 + ones) / 2)
 
 
+def as_run(work: Work, counted: Sequence[Counted]) -> dict[str, Any]:
+    """What the platform tells of how circuits were run, beside how they were meant to be."""
+    both = [*zip(work.tasks, counted, strict=True)]
+    return {
+        "calibrations": sorted({came.calibration for _, came in both if came.calibration}),
+        "moved": sum(came.qubits not in (None, task.circuit.measured) for task, came in both),
+        "changed": sum(
+            came.executed is not None
+            and len(PAIR.findall(came.executed))
+            != sum(len(gate.qubits) == 2 for gate in task.circuit.circuit.gates)
+            for task, came in both
+        ),
+    }
+
+
 def _of(one: Estimate, rows: slice) -> Estimate:
     """Of some texts."""
     draws = None if one.draws_BNM is None else one.draws_BNM[:, rows]
@@ -132,7 +157,6 @@ def _of(one: Estimate, rows: slice) -> Estimate:
 
 def _seconds(folder: RunFolder, chunks: int) -> float:
     """From the first chunk that was sent to the last that was taken, as far as it is written."""
-    times: list[Any] = [(folder.event("sends-0") or {}).get("time")]
-    times += [(folder.event(f"taken-{number}") or {}).get("time") for number in range(chunks)]
-    known = [each for each in times if each]
+    names = ("sends-0", *(f"taken-{number}" for number in range(chunks)))
+    known = [event.time for name in names if (event := folder.event(name)) and event.time]
     return round(max(known) - min(known), 1) if known else 0.0

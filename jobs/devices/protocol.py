@@ -1,10 +1,16 @@
 """What a platform of processors must be able to do for us: six calls, and one to tidy up."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
+
+from pydantic import Field
 
 from qdllm.processors.calibration import Calibration
 from qdllm.processors.native import Native
+from qdllm.specs import Spec
+
+MOST = 2**53
+"""No count is larger."""
 
 
 class Limits(NamedTuple):
@@ -31,16 +37,22 @@ class Task(NamedTuple):
     name: str = ""
 
 
-class Counted(NamedTuple):
+class Counted(Spec):
     """What came back of a task."""
 
-    counts: Mapping[str, int] | None
+    counts: dict[str, Annotated[int, Field(ge=0, le=MOST)]] | None
     """Bit strings; None where it failed."""
-    order: str | None
+    order: str | None = None
     """In which the bits stand, as the platform declares it."""
     error: str = ""
     retryable: bool = False
-    raw: Mapping[str, Any] = {}
+    qubits: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] | None = None
+    """The chip's qubit that each classical bit was read from, if the platform says so."""
+    calibration: str | None = None
+    """The platform's name for the one that was in force, by which it can be asked for."""
+    executed: str | None = None
+    """The circuit that was run, as the platform has written it down."""
+    raw: dict[str, Any] = Field(default_factory=dict)
     """Whatever else it says, for the record."""
 
 

@@ -18,6 +18,10 @@ SIMULATED = ("-sim", "-sim-jiuding")
 OTHERWISE = ("all-race", "all-redispatch")
 """Targets that may be another device each time."""
 FINISHED = ("Finished", "Failed", "Cancelled")
+KEPT = "counts,executed"
+"""What is asked for of a task that is done."""
+RAW = ("task_id", "backend", "compiler", "shots_requested", "shots_returned", "n_clbits", "error")
+"""What else is kept of it."""
 
 
 class Quafu:
@@ -125,11 +129,13 @@ class Quafu:
     ) -> list[Counted] | None:
         """As Processor does."""
         with self._told(f"give results of job {job}"):
-            table = self._client.job(job).table(wait=False)
-        rows = [row for row, number in enumerate(table.iterations) if number == chunk]
-        if len(rows) < len(tasks) or any(table.status[row] not in FINISHED for row in rows):
-            return None
-        return [_counted(table, row) for row in rows]
+            held = self._client.job(job)
+            table = held.table(wait=False)
+            rows = [row for row, number in enumerate(table.iterations) if number == chunk]
+            if len(rows) < len(tasks) or any(table.status[row] not in FINISHED for row in rows):
+                return None
+            # The SDK's own results() waits for all tasks of the job, those of later chunks too.
+            return [_counted(held._get(f"/tasks/{table.seq[row]}?include={KEPT}")) for row in rows]
 
     def close(self, job: str) -> None:
         """As Processor does. One that is closed already stays so."""
@@ -137,13 +143,32 @@ class Quafu:
             self._client.job(job).close()
 
 
-def _counted(table: Any, row: int) -> Counted:
-    error = table.errors[row] or {}
-    if table.status[row] != "Finished":
-        what = error.get("category") or table.status[row]
-        return Counted(None, None, str(what), bool(error.get("retryable")), {"error": error})
-    raw = {"shots_returned": table.shots_returned[row], "n_clbits": table.n_clbits[row]}
-    return Counted(dict(table.counts[row] or {}), table.bit_order, raw=raw)
+def _counted(detail: dict[str, Any]) -> Counted:
+    """A task as the platform tells it, by the SDK's reading of that."""
+    from quafu.jobs import Result
+
+    told = Result(detail)
+    error, read = told.error or {}, told.measurements or []
+    plain = {
+        "counts": told.counts,
+        "order": told.bit_order,
+        "error": "" if told.ok else str(error.get("category") or told.status),
+        "retryable": bool(error.get("retryable")),
+        "qubits": [one.get("physical_qubit") for one in sorted(read, key=_bit)] or None,
+        "calibration": told.calibration_id,
+        "executed": told.executed_qasm,
+        "raw": {name: getattr(told, name) for name in RAW},
+    }
+    try:
+        return Counted.parse(plain)
+    except ConfigError as error:
+        raise DeviceError(
+            f"Quafu told of task {shown(told.task_id)} what is none: {error}"
+        ) from None
+
+
+def _bit(measurement: dict[str, Any]) -> int:
+    return int(measurement["cbit"])
 
 
 def converted(told: Any, own: Calibration | None) -> Calibration:

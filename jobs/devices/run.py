@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
-from jobs.devices import drive, outcome, runs
-from jobs.devices.drive import Lacking, Say
+from jobs.devices import outcome, runs
+from jobs.devices.drive import Drive, Lacking, Say
 from jobs.devices.plan import Plan, Work, planned, work
 from jobs.devices.protocol import Limits, Processor
 from jobs.devices.runs import RunFolder
 from jobs.measure import reading
 from jobs.store import Record, Store
 from jobs.students import Trained
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, StoreError
 from qdllm.fit import Examples
 from qdllm.messages import shown
 from qdllm.processors.calibration import Calibration
@@ -90,7 +91,7 @@ def go(
         )
     if send:
         runs.claim(folder, plan)
-    counted = drive.drive(folder, plan, made, asked, say, send, sleep)
+    counted = Drive(folder, plan, made, asked, say, send, sleep).counted()
     if isinstance(counted, Lacking):
         return counted
     return outcome.concluded(store, folder, plan, made, found, chosen, counted, chip)
@@ -126,10 +127,9 @@ def _pace(store: Store, spec: MeasurementSpec, asked: Processor) -> float:
     """Seconds a shot: of earlier runs on that target, or as published."""
     paces = []
     for folder in runs.every(store):
-        if folder.read("plan.json") is None:
-            continue
-        plan = folder.plan()
-        record = store.record(outcome.job_of(plan).kind, outcome.job_of(plan).fingerprint)
-        if plan.measurement.target == spec.target and record:
-            paces.append(float(record.summary["run"]["seconds"]) / plan.shots)
+        with suppress(ConfigError, StoreError):  # what is damaged tells no pace
+            plan = folder.plan()
+            record = store.record(outcome.job_of(plan).kind, outcome.job_of(plan).fingerprint)
+            if plan.measurement.target == spec.target and record:
+                paces.append(float(record.summary["run"]["seconds"]) / plan.shots)
     return float(np.median(paces)) if paces else asked.seconds_per_shot

@@ -5,7 +5,7 @@
       calibration.json    by which circuits are laid out
       events/opens-0      written before a job is opened, `opened-0` after, with its id
       events/sends-3      written before chunk 3 is sent, `taken-3` after, with its tasks' ids
-      counts/3.json       what came back of it, as it came
+      counts/3.json       what came back of it, as it came: counts, and as what each circuit was run
     device_labels/<target and label>    the plan that has the label
 
 All are written once, and never replaced: who finds a `sends` without its `taken` asks the processor
@@ -13,10 +13,12 @@ what it has of it, and sends nothing before it has answered.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from jobs.devices.plan import Plan
+from pydantic import Field
+
+from jobs.devices.plan import Count, Plan
 from jobs.devices.protocol import Counted
 from jobs.store import Store
 from qdllm import outside
@@ -24,9 +26,31 @@ from qdllm.errors import ConfigError, StoreError
 from qdllm.messages import shown
 from qdllm.processors.calibration import Calibration
 from qdllm.processors.spec import MeasurementSpec
-from qdllm.specs import fingerprint
+from qdllm.specs import Spec, fingerprint
 
 FOLDER, LABELS = "device_runs", "device_labels"
+Form = TypeVar("Form", bound=Spec)
+
+
+class Event(Spec):
+    """A step that was taken, or is about to be: what of this belongs to it."""
+
+    time: float | None = Field(None, ge=0, le=1e11)
+    job: str = ""
+    """The platform's."""
+    tasks: tuple[Count, ...] = ()
+    """Their numbers in the run."""
+    ids: tuple[str, ...] = ()
+    """The platform's, of what it took."""
+    adopted: bool = False
+    """Whether it was found there after our own record of sending it was lost."""
+    why: str = ""
+
+
+class Chunk(Spec):
+    """What came back of tasks that were sent together."""
+
+    counted: tuple[Counted, ...]
 
 
 class RunFolder:
@@ -36,15 +60,24 @@ class RunFolder:
         self.store, self.name = store, name
         self._path = f"{FOLDER}/{name}"
 
-    def read(self, what: str) -> Any:
-        """What stands under a name; None where there is nothing. Raises StoreError for damage."""
+    def read(self, what: str, form: type[Form], inside: str = "") -> Form | None:
+        """What stands under a name; None where there is nothing. `inside`: the one field that it
+        is, where it is no object. Raises StoreError for damage."""
         text = self.store.get(f"{self._path}/{what}")
         if text is None:
             return None
         try:
-            return outside.parsed(text)
+            plain = outside.parsed(text)
+            if inside:
+                plain = {inside: plain}
+            elif not isinstance(plain, dict):
+                raise ConfigError(f"an object belongs here, but {shown(plain)} is there")
+            return form.parse(plain)
         except ConfigError as error:
-            raise StoreError(f"{self.store.uri}/{self._path}/{what} is damaged: {error}") from None
+            raise self._damaged(what, str(error)) from None
+
+    def _damaged(self, what: str, why: str) -> StoreError:
+        return StoreError(f"{self.store.uri}/{self._path}/{what} is damaged: {why}")
 
     def write(self, what: str, value: Any) -> bool:
         """Write it down, unless something stands there already. Returns whether it was."""
@@ -53,38 +86,41 @@ class RunFolder:
 
     def plan(self) -> Plan:
         """What is to be done. Raises ConfigError where there is no such run."""
-        plain = self.read("plan.json")
-        if plain is None:
+        plan = self.read("plan.json", Plan)
+        if plan is None:
             raise ConfigError(
                 f"no plan is called {shown(self.name)} in {self.store.uri}; run the same command "
                 "with --dry-run, which writes one down and names it"
             )
-        return Plan.parse(plain)
+        if fingerprint(plan) != self.name:
+            raise self._damaged("plan.json", "it is another plan than its folder is named after")
+        return plan
 
     def calibration(self) -> Calibration:
         """By which the run's circuits are laid out."""
-        return Calibration.parse(self.read("calibration.json"))
+        chip = self.read("calibration.json", Calibration)
+        if chip is None:
+            raise self._damaged("calibration.json", "it is missing")
+        return chip
 
-    def event(self, name: str) -> Any:
+    def event(self, name: str) -> Event | None:
         """What was written down of a step."""
-        return self.read(f"events/{name}.json")
+        return self.read(f"events/{name}.json", Event)
 
     def note(self, name: str, **told: Any) -> bool:
         """Write a step down. Returns False where another has."""
-        return self.write(f"events/{name}.json", told)
+        plain = Event(**told).model_dump(mode="json", exclude_unset=True)
+        return self.write(f"events/{name}.json", plain)
 
-    def counted(self, chunk: int) -> list[Counted] | None:
+    def counted(self, chunk: int) -> tuple[Counted, ...] | None:
         """What came back of a chunk, if it has."""
-        plain = self.read(f"counts/{chunk}.json")
-        return None if plain is None else [Counted(**each) for each in plain]
+        held = self.read(f"counts/{chunk}.json", Chunk, inside="counted")
+        return held.counted if held else None
 
     def keep(self, chunk: int, counted: Sequence[Counted]) -> None:
         """Keep what came back of a chunk."""
-        self.write(f"counts/{chunk}.json", [_plain(each._asdict()) for each in counted])
-
-
-def _plain(value: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(value, default=dict))
+        plain = [each.model_dump(mode="json", exclude_defaults=True) for each in counted]
+        self.write(f"counts/{chunk}.json", plain)
 
 
 def started(store: Store, plan: Plan, calibration: Calibration) -> RunFolder:

@@ -9,7 +9,7 @@ from pydantic import Field
 from jobs.kinds.kind import Count, Kind, Number, Record, Standing, measured
 from qdllm.processors import chips
 from qdllm.processors.spec import OFFERED, MeasurementSpec, known, named, parsed
-from qdllm.specs import TrialSpec
+from qdllm.specs import Spec, TrialSpec
 
 SHORT = {"validation": "val", "test": "test"}
 RIGHT = {
@@ -91,6 +91,7 @@ def _opinion(record: Record, champion: Record) -> str:
     return (
         f"{SHORT[record.spec['split']]} {ours:.4f}{told}, exact {exact:.4f} on the same "
         f"{record.summary['rows']:,} texts; standard errors of one seed: {errors}{_costs(record)}"
+        f"{_ran(record)}"
     )
 
 
@@ -104,6 +105,44 @@ def _costs(record: Record) -> str:
         f"fidelity {cost['fidelity']:.2f}"
         for form, cost in costs.items()
     )
+
+
+def _ran(record: Record) -> str:
+    """As what its circuits were run, where a processor says so."""
+    run = record.summary.get("run", {})
+    by = ", ".join(run.get("calibrations", ()))
+    moved, changed = run.get("moved", 0), run.get("changed", 0)
+    parts = [
+        f"run by calibration {by}" if by else "",
+        f"{moved:,} of {run['tasks']:,} circuits were read from other qubits than those that they "
+        "were laid out on"
+        if moved
+        else "",
+        f"{changed:,} of {run['tasks']:,} circuits were run with another number of two-qubit gates "
+        "than they were sent with"
+        if changed
+        else "",
+    ]
+    return "".join(f"; {part}" for part in parts if part)
+
+
+class Ran(Spec):
+    """What is told of a run on a processor."""
+
+    name: str
+    """The plan's."""
+    tasks: Count
+    seconds: Number
+    read_right: tuple[tuple[Number, ...], ...]
+    """How often each layout's qubits were read right."""
+    drift: Number
+    """By how much that changed at most, from the first circuits to the last."""
+    calibrations: tuple[str, ...] = ()
+    """The platform's names of those that circuits were run by."""
+    moved: Count = 0
+    """Circuits whose bits were read from other qubits than they were laid out for."""
+    changed: Count = 0
+    """Circuits that were run with another number of two-qubit gates than they were sent with."""
 
 
 _METRICS = dict[str, Annotated[list[Number], Field(min_length=1)]]
@@ -130,7 +169,7 @@ MEASUREMENTS = Kind(
         "costs": dict[str, dict[str, Number]],
         "rows": Count,
         "calibration": dict[str, Any],
-        "run": dict[str, Any],
+        "run": Ran,
     },
     shape=lambda record, name: (None, None, None) if name != "rows" else (None,),
     told={"": "spec/target", "test": "metrics/test.accuracy", "rows": "summary/rows"},

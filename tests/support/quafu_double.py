@@ -36,6 +36,8 @@ class Platform:
     """How many answers to what was sent are lost, once that was taken."""
     refuses: int = 0
     """How many times sending is refused for the day's quota."""
+    compiles: Callable[[str], str] = lambda qasm: qasm
+    """What becomes of a circuit before it is run."""
     taken: Callable[[], None] = lambda: None
     """Called once circuits were taken, before anybody is told."""
     step: int = 1
@@ -47,8 +49,8 @@ class Platform:
         return [task for job in self.jobs.values() for task in job["tasks"]]
 
     def run(self, qasm: str, shots: int) -> dict[str, int]:
+        read = measured(qasm)
         made = qasm2.loads(qasm)
-        read = [made.find_bit(one.qubits[0]).index for one in made.data if one.name == "measure"]
         made.remove_final_measurements()
         p_X = Statevector(made).probabilities()
         generator = np.random.default_rng(len(self.tasks))
@@ -69,19 +71,28 @@ class Platform:
             if name in self.fails and name not in self.failed:
                 self.failed.add(name)
                 error = {"category": "hardware.lost", "retryable": self.fails[name]}
-            counts = None if error else self.run(circuit["qasm"], job["shots"])
+            executed = self.compiles(circuit["qasm"])
+            counts = None if error else self.run(executed, job["shots"])
             ids.append(f"{job['id']}-{len(job['tasks'])}")
             job["tasks"].append(
                 {
                     "name": name,
                     "iteration": circuit["iteration"],
                     "qasm": circuit["qasm"],
+                    "executed": executed,
+                    "calibration": f"cal-{self.calibrated}",
                     "counts": counts,
                     "error": error,
                 }
             )
         job["refs"][body["client_ref"]] = ids
         return ids
+
+
+def measured(qasm: str) -> list[int]:
+    """The qubit that each classical bit reads."""
+    made = qasm2.loads(qasm)
+    return [made.find_bit(one.qubits[0]).index for one in made.data if one.name == "measure"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -114,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
         elif parts[0] == "devices":
             self.answer(self.calibration())
         elif parts[0] == "jobs" and parts[1] in platform.jobs:
-            self.job(platform.jobs[parts[1]], parts[2])
+            self.job(platform.jobs[parts[1]], *parts[2:])
         else:
             self.answer({"error": "there is none", "code": "not_found"}, 404)
 
@@ -140,8 +151,11 @@ class Handler(BaseHTTPRequestHandler):
             "two_qubit_ns": 224,
         }
 
-    def job(self, job: dict[str, Any], what: str) -> None:
+    def job(self, job: dict[str, Any], what: str, seq: str = "") -> None:
         tasks = job["tasks"]
+        if what == "tasks":
+            self.answer(self.detail(job, int(seq)))
+            return
         if what == "status":
             counts = {"queued": 0, "running": 0, "finished": len(tasks), "total": len(tasks)}
             self.answer({"status": "Running", "open": True, "counts": counts})
@@ -160,6 +174,29 @@ class Handler(BaseHTTPRequestHandler):
                 "errors": [task["error"] for task in tasks],
             }
         )
+
+    def detail(self, job: dict[str, Any], seq: int) -> dict[str, Any]:
+        task = job["tasks"][seq]
+        read = measured(task["executed"])
+        return {
+            "task_id": f"{job['id']}-{seq}",
+            "status": "Failed" if task["error"] else "Finished",
+            "kind": "real",
+            "chip": "Six",
+            "result": {
+                "counts": task["counts"],
+                "bit_order": self.platform.order,
+                "n_clbits": len(read),
+                "shots_returned": sum((task["counts"] or {}).values()),
+            },
+            "circuit": {
+                "measurements": [{"cbit": c, "physical_qubit": q} for c, q in enumerate(read)],
+                "executed": {"text": task["executed"]},
+            },
+            "execution": {"shots_requested": job["shots"], "compiler": {"name": "none"}},
+            "calibration": {"id": task["calibration"]},
+            "error": task["error"],
+        }
 
     def do_POST(self) -> None:
         self.seen()

@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 import small_sweep
 from checkout import ROOT
 from commands import here
-from quafu_double import KEY, Platform, serving
+from quafu_double import KEY, QUBITS, Platform, measured, serving
 from small_sweep import SmallSweep
 
+from jobs import kinds
 from jobs.devices import plan, run
 from jobs.devices.drive import Lacking
 from jobs.devices.runs import RunFolder
@@ -112,6 +114,42 @@ def test_what_comes_back_is_what_the_student_says(swept, store, platform):
     assert len(platform.requests) == before
 
 
+def test_as_what_each_circuit_was_run_stays_with_its_counts_and_is_told(swept, store, platform):
+    plan = prepared(swept, store)
+    record = went(swept, store, plan.folder)
+    sent = iter(platform.tasks)
+    for chunk in range(len(plan.plan.chunks)):
+        for kept in RunFolder(store, plan.folder.name).counted(chunk):
+            task = next(sent)
+            assert kept.executed == task["qasm"]
+            assert kept.qubits == tuple(measured(task["qasm"]))
+            assert kept.calibration == "cal-2026-11-26T10:00:00"
+            assert kept.raw["compiler"] == {"name": "none"}
+    told = kinds.kind(record.kind).opinion(record, record)
+    assert told.endswith("run by calibration cal-2026-11-26T10:00:00")
+    assert record.summary["calibration"]["source"].startswith("Quafu's snapshot cal-2026-11-26T10")
+
+
+def test_a_platform_that_compiles_or_calibrates_on_its_own_is_told_of(swept, store, platform):
+    """Though it was told to do neither: the mirrored chip, with two gates more."""
+
+    def other(qasm: str) -> str:
+        platform.calibrated = "2026-11-26T11:00:00"
+        moved = re.sub(r"q\[(\d)\]([;,]| ->)", lambda m: f"q[{5 - int(m[1])}]{m[2]}", qasm)
+        moved = moved.replace(f"qreg q[{5 - QUBITS}]", f"qreg q[{QUBITS}]")
+        return re.sub(r"(cz .*;)", r"\1 \n\1\n\1", moved, count=1)
+
+    plan = prepared(swept, store)
+    platform.compiles = other
+    record = went(swept, store, plan.folder)
+    run = record.summary["run"]
+    assert run["calibrations"] == ["cal-2026-11-26T11:00:00"]
+    assert (run["moved"], run["changed"]) == (CIRCUITS, 2 * ROWS)
+    told = kinds.kind(record.kind).opinion(record, record)
+    assert f"{CIRCUITS} of {CIRCUITS} circuits were read from other qubits than those" in told
+    assert f"{2 * ROWS} of {CIRCUITS} circuits were run with another number of two-qubit" in told
+
+
 def test_lost_answers_make_nothing_twice(swept, store, platform):
     plan = prepared(swept, store)
     platform.drops = 3
@@ -204,8 +242,12 @@ def test_a_failure_that_may_pass_is_sent_again_and_another_ends_the_run(swept, s
     assert len(platform.tasks) == CIRCUITS + 1
     platform.fails |= {"r0-t4": False}
     other = SPEC.model_copy(update={"label": "second"})
+    plan, before = prepared(swept, store, other), len(platform.tasks)
     with pytest.raises(DeviceError, match="1 of 5 circuits of chunk 1 failed for good: hardware"):
-        went(swept, store, prepared(swept, store, other).folder)
+        went(swept, store, plan.folder)
+    # What else was sent has been counted, and is kept.
+    assert len(platform.tasks) == before + CIRCUITS
+    assert all(RunFolder(store, plan.folder.name).counted(chunk) for chunk in range(4))
 
 
 def test_fewer_shots_are_divided_by_what_came_back(swept, store, platform):
