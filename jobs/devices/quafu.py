@@ -38,19 +38,25 @@ class Quafu:
                 "made; name one, as in quafu:Baihua"
             )
         try:
-            import quafu
-        except ImportError:
+            from quafu import Client, QuafuError
+        except ModuleNotFoundError:
             raise ConfigError(
                 f"quafu:{target} needs the platform's SDK: pip install 'qdllm-sweeps[quafu]'"
+            ) from None
+        except ImportError as error:
+            raise ConfigError(
+                f"quafu:{target} needs the platform's SDK, quafu-sdk, but other packages are "
+                "called quafu too: uninstall them, then pip install 'qdllm-sweeps[quafu]' "
+                f"({error})"
             ) from None
         self._target = target
         self._chip = target
         for end in SIMULATED:
             self._chip = self._chip.removesuffix(end)
         self.free = target == "sim" or target.endswith(SIMULATED)
-        self._errors: type[Exception] = quafu.QuafuError
+        self._errors: type[Exception] = QuafuError
         with self._told("open the platform's client"):
-            self._client = quafu.Client()
+            self._client = Client()
         credential = self._client.credential
         if credential is None or credential.expired():
             raise ConfigError(

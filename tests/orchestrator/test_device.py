@@ -1,8 +1,10 @@
 """A trained student under shots and noise, by the real command, and where its figures stand."""
 
 import csv
+import importlib.abc
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,37 @@ def test_exported_circuits_give_the_students_predictions(swept, place, tmp_path)
 )
 def test_what_cannot_be_is_one_message(place, arguments, told):
     assert told in here("orchestrator.device", [*arguments, *place], 2)
+
+
+class Without(importlib.abc.MetaPathFinder):
+    """Answers for an interpreter in which some packages are not installed."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.mark.parametrize(
+    ("target", "extra"),
+    [
+        ("quafu:Baihua", "quafu"),
+        ("ibm:ibm_fez", "ibm"),
+        ("ibm:fake_manila", "ibm"),
+        ("fake_manila-noise", "ibm"),
+        ("fake_manila-sim", "ibm"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named(swept, place, monkeypatch, target, extra):
+    lacking = Without("quafu", "qiskit_ibm_runtime", "qiskit")
+    for name in [name for name in sys.modules if name.partition(".")[0] in lacking.names]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [lacking, *sys.meta_path])
+    printed = here("orchestrator.device", [champion(swept), "--target", target, *place], 2)
+    assert f"pip install 'qdllm-sweeps[{extra}]'" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_registered_champion_is_found_by_its_address(swept, place):

@@ -298,9 +298,18 @@ def test_what_cannot_be_sent_is_refused_before(swept, store, platform, monkeypat
     refused("runs on whichever device is free", target="quafu:all-race")
     monkeypatch.delenv("QUAFU_API_KEY")
     refused("needs a key: set QUAFU_API_KEY, or log in once")
-    monkeypatch.setitem(sys.modules, "quafu", None)
-    refused(r"needs the platform's SDK: pip install 'qdllm-sweeps\[quafu\]'")
     assert not platform.jobs
+
+
+def test_another_package_of_the_sdks_name_is_told_of(monkeypatch, tmp_path):
+    """As earlier clients of the platform are called."""
+    (tmp_path / "quafu").mkdir()
+    (tmp_path / "quafu" / "__init__.py").write_text("class Task: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "quafu"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ConfigError, match="other packages are called quafu too: uninstall them"):
+        run.processor("quafu:Six")
 
 
 def test_a_plan_that_has_changed_or_another_runs_label_sends_nothing(swept, store, platform):
