@@ -119,7 +119,7 @@ def _register(sweep: Sweep, tracker: Tracker, found: Findings, phase: Phase) -> 
         champion.save(found, sweep.store, Path(folder))
         assert found.champion is not None, "a sweep without one has ended before"
         told = champion.lineage(sweep.store, found.champion, sweep.dataset.digest)
-        return tracker.register(f"qdllm-{sweep.name}", Path(folder), told, phase.update)
+        return tracker.register(sweep.model, Path(folder), told, phase.update)
 
 
 def _hand_over(sweep: Sweep, tracker: Tracker, path: Path) -> None:

@@ -88,8 +88,18 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """What MLflow's experiment and registered model are called."""
+        """What MLflow's experiment is called."""
         return f"{self.definition.name}-{self.dataset.name}"
+
+    @property
+    def model(self) -> str:
+        """What MLflow's registered model is called.
+
+        A split by a seed of its own has one to itself: otherwise the alias would pass from split to
+        split, and each one's address would serve the last one's champion.
+        """
+        seed = self.plan.task.seed
+        return f"qdllm-{self.name}" + (f"-split{seed}" if seed else "")
 
     @property
     def store(self) -> Store:
