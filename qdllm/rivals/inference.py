@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
 from qdllm.rivals.bodies import Net
+from qdllm.rivals.linear import Linear
 
 CHUNK = 64
 """Texts that a prediction takes at once, to bound its memory."""
@@ -36,7 +37,8 @@ def logits(net: Net, ids_NT: Tensor) -> Tensor:
     """logits_NC in inference, row n for text n; texts of similar length go together."""
     net.eval()
     order = torch.argsort(lengths(ids_NT), descending=True, stable=True)
-    parts = [net(*padded(ids_NT[rows])).logits_NC.cpu() for rows in order.split(CHUNK)]
+    with Linear():
+        parts = [net(*padded(ids_NT[rows])).logits_NC.cpu() for rows in order.split(CHUNK)]
     found_NC = torch.cat(parts)
     return torch.empty_like(found_NC).index_copy_(0, order, found_NC)
 

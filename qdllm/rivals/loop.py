@@ -20,6 +20,7 @@ from qdllm.fit import Examples, Kept, Report, Trained
 from qdllm.metrics import classification
 from qdllm.rivals.bodies import Net, trained, vector
 from qdllm.rivals.inference import device, lengths, logits, padded
+from qdllm.rivals.linear import Linear
 from qdllm.rivals.progress import TOLD, Progress, resumed
 from qdllm.rivals.specs import TuningSpec
 from qdllm.rivals.terms import cross_entropy
@@ -176,7 +177,7 @@ class _Row:
         for step in range(progress.step, len(cut)):
             at = torch.from_numpy(cut[step])
             batch = _batch(self.training.features_NH, self.rows_N[at], self.labels_N[at])
-            with _dropout_masks(self.seed, number, step):
+            with Linear(), _dropout_masks(self.seed, number, step):
                 loss_N = epoch.stage.loss(batch)
             self.adam.zero_grad()
             loss_N.mean().backward()
@@ -233,6 +234,8 @@ class _Row:
             groups,
             lr=self.tuning.lr,
             weight_decay=self.tuning.weight_decay,
+            # One pass over memory, which embeddings that no batch has all of are most of.
+            fused=True,
         )
 
     def _values(self) -> dict[str, Tensor]:
@@ -270,11 +273,8 @@ class _Row:
         self._overwrite({name: state[f"value/{name}"] for name in self._values()})
         for name, parameter in trained(self.parts).items():
             if f"{ADAM[0]}/{name}" in state:
-                known = {part: state[f"{part}/{name}"] for part in ADAM}
-                # Steps are counted on the CPU, wherever the parameter is.
                 self.adam.state[parameter] = {
-                    part: tensor if part == "step" else tensor.to(parameter.device)
-                    for part, tensor in known.items()
+                    part: state[f"{part}/{name}"].to(parameter.device) for part in ADAM
                 }
         self.rows_N, self.labels_N = state["rows"], state["labels"]
 

@@ -4,17 +4,19 @@ Defaults suit the packaged MiniLM: six layers, 384 wide, twelve heads.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
-from qdllm.specs import BatchSize, EncoderSpec, MaxLength, Spec, TeacherSpec
+from qdllm.specs import HASHED, BatchSize, EncoderSpec, MaxLength, Spec, TeacherSpec
 
 Block = Annotated[int, Field(ge=0, lt=1000)]
 """A layer of a transformer, from 0; its output is hidden state block + 1."""
+ARITHMETIC = 2
+"""Raised where training gives other bits: what an earlier version kept is not gone on from."""
 Width = Annotated[int, Field(ge=1, le=2**16)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 """Of a term, for one example; of a state's term, whatever its width."""
@@ -82,6 +84,16 @@ class TuningSpec(Spec):
     warmup: float = Field(0.1, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, le=1e6)
     dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_serializer(mode="wrap")
+    def _with_arithmetic(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """In a fingerprint, which round-off it is."""
+        plain: dict[str, Any] = handler(self)
+        if info.context == HASHED:
+            plain["arithmetic"] = ARITHMETIC
+        return plain
 
 
 def depth(model: str, weights: str) -> int:
