@@ -75,35 +75,32 @@ class DistilBert(Tuned[DistilBertSpec]):
     ) -> "Callable[[Body, int], Course]":
         """As Tuned does."""
         from qdllm.rivals.loop import Batch, Course, Stage, softly
-        from qdllm.rivals.teaching import Beside, maps, pooled
-        from qdllm.rivals.terms import cosine_distance, cross_entropy, kl, unit_distance
+        from qdllm.rivals.teaching import Followed, maps
+        from qdllm.rivals.terms import cosine_distance, cross_entropy, kl
 
-        terms, teacher_NC, sources = spec.terms, softly(train), self.sources(spec)
-        beside = Beside(spec.teacher, classes, train.more) if "adapter" in sources else None
-        theirs_NH = None
-        if "teacher_states" in sources:
-            (theirs_NH,) = pooled(train, spec.teacher_layers, standardised=True).values()
+        terms, teacher_NC = spec.terms, softly(train)
+        followed, last = None, 0
+        if terms.cosine:
+            (last,) = spec.teacher_layers
+            followed = Followed(spec.teacher, (last,), classes, train, spec.by_token)
 
         def course(net: "Body", seed: int) -> Course:
             aside = None
-            if theirs_NH is not None:
-                aside = maps(1, net.width, theirs_NH.shape[1], seed)
+            if followed and not spec.by_token:
+                aside = maps(1, net.width, followed.width, seed)
 
             def loss(batch: Batch) -> "Tensor":
                 said = net(batch.ids_NT, batch.mask_NT)
                 soft_N = kl(said.logits_NC, teacher_NC[batch.rows_N], terms.temperature)
                 hard_N = cross_entropy(said.logits_NC, batch.labels_N)
                 loss_N = terms.kl * soft_N + terms.hard * hard_N
-                last_NTH, mask_NT = said.states[-1], batch.mask_NT
-                if beside is not None:
-                    states, _ = beside(batch)
-                    apart_N = cosine_distance(last_NTH, states[-1], mask_NT)
-                    loss_N = loss_N + terms.cosine * apart_N
-                elif theirs_NH is not None and aside is not None:
-                    mapped_NH = aside[0](net.pool(last_NTH, mask_NT))
-                    apart_N = unit_distance(mapped_NH, theirs_NH[batch.rows_N]) / 2
-                    loss_N = loss_N + terms.cosine * apart_N
-                return loss_N
+                if not followed:
+                    return loss_N
+                states, _ = followed(batch)
+                own_NTH, mask_NT = followed.beside(net, said.states[-1], batch.mask_NT)
+                mapped_NTH = aside[0](own_NTH) if aside else own_NTH
+                apart_N = cosine_distance(mapped_NTH, states[last], mask_NT)
+                return loss_N + terms.cosine * apart_N
 
             return Course(net, [Stage(spec.tuning.epochs, loss)], aside)
 

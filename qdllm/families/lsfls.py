@@ -91,7 +91,7 @@ class Lsfls(Tuned[LsflsSpec]):
         """As Tuned does. What it labels itself comes from `train` alone."""
         import torch
 
-        from qdllm.rivals.loop import Course, Stage, on_labels
+        from qdllm.rivals.loop import Course, on_labels
 
         few, plain = spec.few, on_labels(spec.tuning.epochs)
         if few.labelled == "all":
@@ -99,7 +99,7 @@ class Lsfls(Tuned[LsflsSpec]):
 
         def course(net: "Net", seed: int) -> Course:
             own_N = drawn(train.labels_N, int(few.labelled), classes, seed)
-            ((epochs, loss, _),) = plain(net, seed).stages
+            (stage,) = plain(net, seed).stages
 
             def choose(round: int) -> "Callable[[Predict], tuple[Tensor, Tensor]]":
                 def chosen(predict: "Predict") -> "tuple[Tensor, Tensor]":
@@ -111,9 +111,8 @@ class Lsfls(Tuned[LsflsSpec]):
 
                 return chosen
 
-            return Course(
-                net, [Stage(epochs, loss, choose(round)) for round in range(spec.trainings)]
-            )
+            rounds = range(spec.trainings)
+            return Course(net, [stage._replace(choose=choose(round)) for round in rounds])
 
         return course
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from qdllm.families.family import Family
-from qdllm.rivals.specs import TuningSpec, Width, check_words
+from qdllm.rivals.specs import ScratchSpec, Width, check_words
 from qdllm.specs import EncoderSpec, Seeds, Spec, TrialSpec
 
 if TYPE_CHECKING:
@@ -33,11 +33,9 @@ class WordsSpec(Spec):
     hidden: Width = 100
 
 
-class ScratchSpec(TuningSpec):
-    """As in the programs that people run: a smaller rate would leave random layers random."""
+class PlainSpec(ScratchSpec):
+    """As in the programs that people run."""
 
-    epochs: int = Field(5, ge=1, le=10_000)
-    lr: float = Field(1e-3, gt=0, le=1e30)
     weight_decay: float = Field(0.0, ge=0, le=100)
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -49,7 +47,7 @@ class TextRcnnSpec(TrialSpec):
     encoder: EncoderSpec = EncoderSpec()
     form: Literal["lai", "hiagm"] = "lai"
     words: WordsSpec = WordsSpec()
-    training: ScratchSpec = ScratchSpec()
+    training: PlainSpec = PlainSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 
 

@@ -1,22 +1,24 @@
 """TinyBERT: a narrower body that follows embeddings, states and attention (Jiao et al., arXiv
 1909.10351).
 
-First the transformer's own terms, then the prediction's: −Σ p log q at T = 1, without hard labels.
-All weights are 1, and one map with bias serves embeddings and every layer, as in the authors'
-program; its means over padding and over classes are mended here. Their general stage on plain text
-has a stand-in: embeddings on the principal components of the larger model's. There is no
-augmentation of texts, which asks for a masked language model.
+First the transformer's own terms, then, with moments and learning rates of its own, the
+prediction's: −Σ p log q at T = 1, without hard labels. All weights are 1, and one map with bias
+serves embeddings and every layer, as in the authors' program; its means over padding and over
+classes are mended here. States are followed standardised: plain squared errors are mostly of what
+all of a teacher's states have in common. The authors' general stage on plain text has a stand-in:
+embeddings on the principal components of the larger model's. There is no augmentation of texts,
+which asks for a masked language model.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from qdllm import models
 from qdllm.errors import ConfigError
-from qdllm.families.tuned import BodiedSpec, Tuned
-from qdllm.rivals.specs import Block, BodySpec, Weight, Width, depth, same_tokens
+from qdllm.families.tuned import CutSpec, Tuned
+from qdllm.rivals.specs import Block, BodySpec, ScratchSpec, Weight, Width, depth, same_tokens
 from qdllm.specs import Spec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class NarrowBody(BodySpec):
 
 class TinyBertTerms(Spec):
     """The first three weigh in the first stage, which has `transformer_epochs` epochs before those
-    of `tuning`; the others in the second."""
+    of `training`; the others in the second."""
 
     embeddings: Weight = 1.0
     hidden: Weight = 1.0
@@ -48,13 +50,19 @@ class TinyBertTerms(Spec):
     transformer_epochs: Annotated[int, Field(ge=0, le=10_000)] = 3
 
 
-class TinyBertSpec(BodiedSpec):
+class TinyBertSpec(CutSpec):
     """A body of 3 layers, 192 wide, with as many heads as its teacher."""
 
     family: Literal["tinybert"] = "tinybert"
     teacher: TeacherSpec = TeacherSpec()
     body: NarrowBody = NarrowBody()
     terms: TinyBertTerms = TinyBertTerms()
+    training: ScratchSpec = ScratchSpec()
+
+    @property
+    def tuning(self) -> ScratchSpec:
+        """How the body is trained: its layers begin at random."""
+        return self.training
 
     @property
     def followed(self) -> tuple[int, ...]:
@@ -92,6 +100,12 @@ class TinyBert(Tuned[TinyBertSpec]):
     kind = "tinybert"
     spec = TinyBertSpec
     reads = ("tokens", "soft_labels")
+    control = "hard"
+    told: ClassVar[Mapping[str, str]] = {
+        "lr": "spec/training/lr",
+        "epochs": "spec/training/epochs",
+        "validation": "metrics/val.accuracy",
+    }
     paper = "TinyBERT"
 
     def sources(self, spec: TinyBertSpec) -> tuple[str, ...]:
@@ -134,54 +148,45 @@ class TinyBert(Tuned[TinyBertSpec]):
         import torch
 
         from qdllm.rivals.loop import Batch, Course, Stage, softly
-        from qdllm.rivals.teaching import Beside, maps, pooled
+        from qdllm.rivals.teaching import Followed, maps
         from qdllm.rivals.terms import (
             cross_entropy,
             score_error,
             soft_cross_entropy,
             squared_error,
+            standardised,
         )
 
-        terms, teacher_NC, sources = spec.terms, softly(train), self.sources(spec)
-        beside = Beside(spec.teacher, classes, train.more) if "adapter" in sources else None
-        theirs = (
-            pooled(train, spec.teacher_layers, standardised=True)
-            if "teacher_states" in sources
-            else {}
-        )
+        terms, teacher_NC, layers = spec.terms, softly(train), spec.followed
+        followed = None
+        if spec.first_stage:
+            read = spec.teacher_layers
+            followed = Followed(spec.teacher, read, classes, train, spec.by_token)
         weights = [terms.embeddings, *[terms.hidden] * len(spec.body.layers)]
+        scored = bool(terms.attention and spec.by_token)
 
         def course(net: "Body", seed: int) -> Course:
-            scored = bool(terms.attention and beside)
-            wide = next((each.shape[1] for each in theirs.values()), 0) or (
-                models.config(spec.teacher.model, spec.teacher.weights)["hidden_size"]
-                if beside
-                else 0
-            )
-            aside = maps(1, net.width, wide, seed) if spec.first_stage else None
+            aside = maps(1, net.width, followed.width, seed) if followed else None
 
             def transformer(batch: Batch) -> "Tensor":
-                assert aside is not None, "the first stage has a map"
+                assert followed, "the first stage has a teacher"
+                assert aside, "and a map"
                 net.scored = scored
-                said, mask_NT = net(batch.ids_NT, batch.mask_NT), batch.mask_NT
+                said = net(batch.ids_NT, batch.mask_NT)
                 net.scored = False
-                loss_N = torch.zeros(len(batch.labels_N), device=mask_NT.device)
-                if beside:
-                    states, scores = beside(batch, scored)
-                    for weight, own, layer in zip(weights, said.states, spec.followed, strict=True):
-                        apart_N = squared_error(aside[0](own), states[layer], mask_NT)
-                        loss_N = loss_N + weight * apart_N
-                    for own, layer in zip(said.scores, spec.followed[1:], strict=False):
-                        # A state's layer is the one before it.
-                        apart_N = score_error(own, scores[layer - 1], mask_NT)
-                        loss_N = loss_N + terms.attention * apart_N
-                    return loss_N
-                ones = torch.ones_like(mask_NT[:, :1])
-                for weight, own, layer in zip(weights, said.states, spec.followed, strict=True):
-                    mapped_NH = aside[0](net.pool(own, mask_NT))
-                    target_NH = theirs[layer][batch.rows_N]
-                    apart_N = squared_error(mapped_NH.unsqueeze(1), target_NH.unsqueeze(1), ones)
+                states, scores = followed(batch, scored)
+                loss_N = torch.zeros(len(batch.labels_N), device=batch.mask_NT.device)
+                for weight, own, layer in zip(weights, said.states, layers, strict=True):
+                    own_NTH, mask_NT = followed.beside(net, own, batch.mask_NT)
+                    target_NTH = states[layer]
+                    if spec.by_token:
+                        target_NTH = standardised(target_NTH, mask_NT)
+                    apart_N = squared_error(aside[0](own_NTH), target_NTH, mask_NT)
                     loss_N = loss_N + weight * apart_N
+                # A state's layer is the one before it.
+                for own, layer in zip(said.scores, layers[1:], strict=False):
+                    apart_N = score_error(own, scores[layer - 1], batch.mask_NT)
+                    loss_N = loss_N + terms.attention * apart_N
                 return loss_N
 
             def prediction(batch: Batch) -> "Tensor":
@@ -190,8 +195,13 @@ class TinyBert(Tuned[TinyBertSpec]):
                 hard_N = cross_entropy(said.logits_NC, batch.labels_N)
                 return terms.prediction * soft_N + terms.hard * hard_N
 
-            first = Stage(terms.transformer_epochs * spec.first_stage, transformer)
-            return Course(net, [first, Stage(spec.tuning.epochs, prediction)], aside)
+            stages = [
+                Stage(terms.transformer_epochs * spec.first_stage, transformer),
+                # The first stage's gradients are so much larger that moments which knew them would
+                # hold this one back for a thousand steps.
+                Stage(spec.tuning.epochs, prediction, fresh=True),
+            ]
+            return Course(net, stages, aside)
 
         return course
 

@@ -17,17 +17,28 @@ if TYPE_CHECKING:
     from qdllm.rivals.loop import Course
 
 
-class BodiedSpec(TrialSpec):
+class CutSpec(TrialSpec):
     """What the specs of all these families have. The encoder's model is what bodies are cut from;
     of its other settings, `max_length` alone is read."""
 
     encoder: EncoderSpec = EncoderSpec()
     body: BodySpec = BodySpec()
-    tuning: TuningSpec = TuningSpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 
+    if TYPE_CHECKING:
 
-B = TypeVar("B", bound=BodiedSpec)
+        @property
+        def tuning(self) -> TuningSpec:
+            """How the body is trained."""
+
+
+class BodiedSpec(CutSpec):
+    """A body whose layers are a model's, fine-tuned."""
+
+    tuning: TuningSpec = TuningSpec()
+
+
+B = TypeVar("B", bound=CutSpec)
 
 
 class Tuned(Family[B], Generic[B]):

@@ -49,10 +49,10 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         (by_NO,), (x_NI, weights_OI) = given, ctx.saved_tensors
         by_x, by_weights, by_bias = (*ctx.needs_input_grad, False)[:3]
-        rows_NO = by_NO.flatten(0, -2)
+        rows_NO, rows_NI = (each.reshape(-1, each.shape[-1]) for each in (by_NO, x_NI))
         return (
             _product(by_NO, weights_OI.t(), None) if by_x else None,
-            _product(rows_NO.t(), x_NI.flatten(0, -2).t(), None) if by_weights else None,
+            _product(rows_NO.t(), rows_NI.t(), None) if by_weights else None,
             rows_NO.sum(0) if by_bias else None,
         )[: len(ctx.needs_input_grad)]
 

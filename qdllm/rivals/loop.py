@@ -51,12 +51,14 @@ Choose = Callable[[Predict], tuple[Tensor, Tensor]]
 class Stage(NamedTuple):
     """A part of training: so many epochs with one loss.
 
-    Where it chooses what it reads, the net begins anew, and learning rates with it.
+    Where it is `fresh`, moments and learning rates begin anew; where it chooses what it reads, the
+    net does too.
     """
 
     epochs: int
     loss: Loss
     choose: Choose | None = None
+    fresh: bool = False
 
 
 class Course(NamedTuple):
@@ -114,7 +116,9 @@ class _Epoch(NamedTuple):
 
 def _epochs(stages: Sequence[Stage]) -> list[_Epoch]:
     found: list[_Epoch] = []
-    starts = [number for number, stage in enumerate(stages) if number == 0 or stage.choose]
+    starts = [
+        number for number, stage in enumerate(stages) if number == 0 or stage.choose or stage.fresh
+    ]
     for start, end in zip(starts, [*starts[1:], len(stages)], strict=True):
         segment = [stage for stage in stages[start:end] for _ in range(stage.epochs)]
         found += [_Epoch(stage, at, len(segment)) for at, stage in enumerate(segment)]
@@ -155,8 +159,8 @@ class _Row:
         self.saved = time.perf_counter()
         for number in range(len(self.points), len(self.epochs)):
             epoch = self.epochs[number]
-            if epoch.stage.choose and epoch.at == 0 and not self.progress.step:
-                self._begin_anew(epoch.stage.choose)
+            if epoch.at == 0 and not self.progress.step:
+                self._begin(epoch.stage)
             began = time.perf_counter() - self.progress.elapsed
             for _ in self._steps(number, epoch):
                 self.progress.elapsed = time.perf_counter() - began
@@ -195,12 +199,14 @@ class _Row:
             progress.loss += float(loss_N.detach().sum())
             yield step
 
-    def _begin_anew(self, choose: Choose) -> None:
-        """The net as it was before training, on the rows and labels that the one so far chooses."""
-        ids_NT = self.training.features_NH
-        rows_N, labels_N = choose(lambda: logits(self.net.still(), ids_NT))
-        self.rows_N, self.labels_N = rows_N, labels_N
-        self._overwrite(self.begun)
+    def _begin(self, stage: Stage) -> None:
+        """Moments that know nothing; and where the stage chooses, the net as it was before
+        training, on the rows and labels that the one so far gives it."""
+        if stage.choose:
+            ids_NT = self.training.features_NH
+            rows_N, labels_N = stage.choose(lambda: logits(self.net.still(), ids_NT))
+            self.rows_N, self.labels_N = rows_N, labels_N
+            self._overwrite(self.begun)
         self.adam = self._adam()
 
     @torch.no_grad()

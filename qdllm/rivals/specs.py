@@ -96,6 +96,13 @@ class TuningSpec(Spec):
         return plain
 
 
+class ScratchSpec(TuningSpec):
+    """Of what begins with random layers: a fine-tuning's rate would leave them random."""
+
+    epochs: int = Field(5, ge=1, le=10_000)
+    lr: float = Field(1e-3, gt=0, le=1e30)
+
+
 def depth(model: str, weights: str) -> int:
     """How many layers a model has, by its config. Raises ConfigError where that says nothing."""
     config = models.config(model, weights)

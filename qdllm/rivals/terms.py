@@ -74,6 +74,13 @@ def score_error(scores_NATT: Tensor, teacher_NATT: Tensor, mask_NT: Tensor) -> T
     return error_NTT.sum((-1, -2)) / pairs_NTT.sum((-1, -2)).clamp(min=1)
 
 
+def standardised(states_NTH: Tensor, mask_NT: Tensor) -> Tensor:
+    """Each coordinate with mean 0 and deviation 1 over a batch's own tokens."""
+    weights_NT1 = (mask_NT.to(states_NTH) / mask_NT.sum()).unsqueeze(-1)
+    apart_NTH = states_NTH - (weights_NT1 * states_NTH).sum((0, 1))
+    return apart_NTH / (weights_NT1 * apart_NTH.square()).sum((0, 1)).sqrt().clamp(min=1e-6)
+
+
 def _softened(logits_NC: Tensor, teacher_NC: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     return log_softmax(logits_NC / temperature, -1), log_softmax(teacher_NC / temperature, -1)
 

@@ -28,19 +28,19 @@ SMALL = {
 }
 """Little work for each; a family takes what its spec has."""
 GOLDEN = {
-    "distilbert": "8746b2c3138eaa7e",
-    "hard": "b1e87431fe18e807",
-    "hitin": "3122bb4591df8c3c",
-    "kl": "5b02a46d2f6765fd",
+    "distilbert": "8d7ab64fc33322df",
+    "hard": "55c761dd6120b93c",
+    "hitin": "cad45bea242095fc",
+    "kl": "e516aea388f25618",
     "linear": "b5b30cc2c444c1f3",
-    "lsfls": "a2923503a8cd4afe",
-    "minillm": "b168c043466e6677",
-    "pkd": "94ba98c1b101cdc7",
+    "lsfls": "609db24bd8aa0a19",
+    "minillm": "2bfdee1e63c433d9",
+    "pkd": "36f3f01aef62c317",
     "qtc": "ef4ebcf5c0b21d9c",
     "quantum": "c1c867100a9d8f4f",
     "tanh": "b58daad92f8ea117",
-    "textrcnn": "11651a87f3295fd4",
-    "tinybert": "3140add812013fc5",
+    "textrcnn": "bc80390ab18ff48d",
+    "tinybert": "4fabfab64cedde14",
 }
 """Fingerprints of the default specs. A change here makes every user train everything anew."""
 

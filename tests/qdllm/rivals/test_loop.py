@@ -125,16 +125,28 @@ def test_under_a_teacher_of_another_model_it_says_what_falls_away_and_trains(nam
     assert found.parameters_SP.shape == (2, size), "maps are thrown away"
 
 
+def test_tinyberts_first_stage_does_not_hold_the_second_back():
+    """Sixty steps of larger gradients before: it passes its narrow body's control all the same."""
+    own = {"epochs": 10, "batch_size": 16, "lr": 0.03, "dropout": 0.0}
+    terms, body = {"transformer_epochs": 20}, readings.OWN["tinybert"]["body"]
+    taught = trained("tinybert", seeds=[4], terms=terms, training=own)
+    control = trained("hard", seeds=[4], body=body, tuning=own)
+    at, by = (found.curves["val.accuracy"][0, -1] for found in (taught, control))
+    assert at >= by - 0.05
+    assert by > 0.9
+
+
 def test_learning_rates_warm_up_and_decay_over_all_stages_alike():
     steps = [loop.scheduled(1.0, 0.25, step, 8) for step in range(8)]
     assert steps == pytest.approx([1 / 3, 2 / 3, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
-    stages = [loop.Stage(2, None), loop.Stage(1, None), loop.Stage(1, None, lambda predict: None)]
-    assert [(epoch.at, epoch.of) for epoch in loop._epochs(stages)] == [
-        (0, 3),
-        (1, 3),
-        (2, 3),
-        (0, 1),
+    stages = [
+        loop.Stage(2, None),
+        loop.Stage(1, None),
+        loop.Stage(1, None, lambda predict: None),
+        loop.Stage(2, None, fresh=True),
     ]
+    places = [(epoch.at, epoch.of) for epoch in loop._epochs(stages)]
+    assert places == [(0, 3), (1, 3), (2, 3), (0, 1), (0, 2), (1, 2)]
 
 
 def test_few_labels_are_drawn_of_each_class_from_the_training_split_alone():

@@ -115,3 +115,13 @@ def test_scores_are_compared_over_heads_and_pairs_of_a_texts_own_tokens():
         ((a[row, :, :n, :n] - b[row, :, :n, :n]) ** 2).mean() for row, n in ((0, 2), (1, 4))
     ]
     np.testing.assert_allclose(found, expected)
+
+
+def test_standardised_states_have_mean_0_and_deviation_1_over_their_own_tokens():
+    states_NTH = torch.from_numpy(GENERATOR.normal(size=(3, 4, 2)) * [1.0, 900.0] + [5.0, -40.0])
+    mask_NT = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
+    own = terms.standardised(states_NTH, mask_NT)[mask_NT.bool()].numpy()
+    np.testing.assert_allclose(own.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(own.std(0), 1, atol=1e-12)
+    padded = states_NTH.masked_fill(mask_NT.unsqueeze(-1) == 0, 1e9)
+    assert np.array_equal(terms.standardised(padded, mask_NT)[mask_NT.bool()].numpy(), own)

@@ -1,0 +1,63 @@
+"""A rival whose process is killed in training: the same command ends with the same bits."""
+
+import signal
+import subprocess
+import sys
+
+import driven
+import pytest
+import readings
+from checkout import ROOT
+from driven import ALONE, Sweep
+
+pytestmark = pytest.mark.slow
+
+GRID = """
+base:
+  family: lsfls
+  encoder: {{model: {model}, max_length: 16}}
+  body: {{layers: [0, 1]}}
+  few: {{labelled: 12, rounds: 1, share: 0.5}}
+  tuning: {{epochs: 2, batch_size: 16, lr: 0.03}}
+seeds: 2
+"""
+KEPT = """
+import os, signal
+from jobs.kept import Kept
+from qdllm.rivals import loop
+from orchestrator.sweep import main
+loop.KEEP_SECONDS, save, times = 0.0, Kept.save, []
+def saved(*given):
+    save(*given)
+    times.append(given)
+    if len(times) == {last}:
+        os.kill(os.getpid(), signal.SIGKILL)
+Kept.save = saved
+main({arguments!r})
+"""
+"""Keeps training after every step, and dies by `kill -9` after so many of them."""
+
+
+def test_a_killed_rival_goes_on_and_ends_with_the_same_bits(tmp_path):
+    """In the second seed's second training, on labels of its own."""
+    grid = tmp_path / "rival.yaml"
+    grid.write_text(GRID.format(model=readings.tiny()))
+    texts = driven.texts(tmp_path)
+    whole, killed = (Sweep(grid, texts, tmp_path / name) for name in ("whole", "killed"))
+    done = subprocess.run(
+        [sys.executable, "-c", KEPT.format(last=22, arguments=[*killed.arguments, *ALONE])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    (name,) = killed.store.fingerprints("checkpoints")
+    summary = killed.store.record("checkpoints", name).summary
+    assert [len(summary["curves"]), len(summary["curves"][1]), summary["step"]] == [2, 2, 2]
+    assert not killed.results("lsfls")
+    killed.here(*ALONE)
+    whole.here(*ALONE)
+    assert killed.results("lsfls") == whole.results("lsfls")
+    assert list(killed.results("lsfls")) == [name]
+    assert not killed.store.files("checkpoints")
