@@ -1,5 +1,7 @@
 """A rival whose process is killed in training: the same command ends with the same bits."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import driven
 import pytest
 import readings
 from checkout import ROOT
+from commands import here
 from driven import ALONE, Sweep
 
 pytestmark = pytest.mark.slow
@@ -42,8 +45,7 @@ def test_a_killed_rival_goes_on_and_ends_with_the_same_bits(tmp_path):
     """In the second seed's second training, on labels of its own."""
     grid = tmp_path / "rival.yaml"
     grid.write_text(GRID.format(model=readings.tiny()))
-    texts = driven.texts(tmp_path)
-    whole, killed = (Sweep(grid, texts, tmp_path / name) for name in ("whole", "killed"))
+    killed = Sweep(grid, driven.texts(tmp_path), tmp_path / "home")
     done = subprocess.run(
         [sys.executable, "-c", KEPT.format(last=22, arguments=[*killed.arguments, *ALONE])],
         cwd=ROOT,
@@ -53,11 +55,15 @@ def test_a_killed_rival_goes_on_and_ends_with_the_same_bits(tmp_path):
     )
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     (name,) = killed.store.fingerprints("checkpoints")
-    summary = killed.store.record("checkpoints", name).summary
-    assert [len(summary["curves"]), len(summary["curves"][1]), summary["step"]] == [2, 2, 2]
+    kept = killed.store.record("checkpoints", name)
+    curves = kept.summary["curves"]
+    assert [len(curves), len(curves[1]), kept.summary["step"]] == [2, 2, 2]
     assert not killed.results("lsfls")
+    undisturbed = killed.copy(tmp_path / "other")
+    shutil.rmtree(undisturbed.home / "store" / "checkpoints")
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"trial": kept.spec, "store": undisturbed.store.uri}))
+    assert here("jobs.trial", [str(job)]).strip().endswith(name)
     killed.here(*ALONE)
-    whole.here(*ALONE)
-    assert killed.results("lsfls") == whole.results("lsfls")
-    assert list(killed.results("lsfls")) == [name]
+    assert killed.results("lsfls") == undisturbed.results("lsfls")
     assert not killed.store.files("checkpoints")
