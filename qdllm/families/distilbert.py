@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class DistilBertTerms(Spec):
@@ -74,7 +74,7 @@ class DistilBert(Tuned[DistilBertSpec]):
         self, spec: DistilBertSpec, train: "Examples", classes: int
     ) -> "Callable[[Body, int], Course]":
         """As Tuned does."""
-        from qdllm.rivals.loop import Batch, Course, Stage, softly
+        from qdllm.rivals.course import Batch, Course, Stage, softly
         from qdllm.rivals.teaching import Followed, maps
         from qdllm.rivals.terms import cosine_distance, cross_entropy, kl
 

@@ -8,7 +8,7 @@ from qdllm.families.tuned import BodiedSpec, Tuned
 if TYPE_CHECKING:
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class HardSpec(BodiedSpec):
@@ -30,7 +30,7 @@ class Hard(Tuned[HardSpec]):
         self, spec: HardSpec, train: "Examples", classes: int
     ) -> "Callable[[Body, int], Course]":
         """As Tuned does: cross-entropy."""
-        from qdllm.rivals.loop import on_labels
+        from qdllm.rivals.course import on_labels
 
         return on_labels(spec.tuning.epochs)
 

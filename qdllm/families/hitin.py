@@ -20,7 +20,7 @@ from qdllm.specs import Spec
 if TYPE_CHECKING:
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Net
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class TreeSpec(Spec):
@@ -76,7 +76,7 @@ class Hitin(Tuned[HitinSpec]):
         self, spec: HitinSpec, train: "Examples", classes: int
     ) -> "Callable[[Net, int], Course]":
         """As Tuned does: cross-entropy."""
-        from qdllm.rivals.loop import on_labels
+        from qdllm.rivals.course import on_labels
 
         return on_labels(spec.tuning.epochs)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class KlSpec(BodiedSpec):
@@ -42,7 +42,7 @@ class Kl(Tuned[KlSpec]):
         self, spec: KlSpec, train: "Examples", classes: int
     ) -> "Callable[[Body, int], Course]":
         """As Tuned does."""
-        from qdllm.rivals.loop import Batch, Course, Stage, softly
+        from qdllm.rivals.course import Batch, Course, Stage, softly
         from qdllm.rivals.terms import kl
 
         teacher_NC = softly(train)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Net
-    from qdllm.rivals.loop import Course, Predict
+    from qdllm.rivals.course import Course, Predict
 
 
 class FewSpec(Spec):
@@ -91,7 +91,7 @@ class Lsfls(Tuned[LsflsSpec]):
         """As Tuned does. What it labels itself comes from `train` alone."""
         import torch
 
-        from qdllm.rivals.loop import Course, on_labels
+        from qdllm.rivals.course import Course, on_labels
 
         few, plain = spec.few, on_labels(spec.tuning.epochs)
         if few.labelled == "all":

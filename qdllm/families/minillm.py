@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class MiniLlmTerms(Spec):
@@ -66,7 +66,7 @@ class MiniLlm(Tuned[MiniLlmSpec]):
         self, spec: MiniLlmSpec, train: "Examples", classes: int
     ) -> "Callable[[Body, int], Course]":
         """As Tuned does."""
-        from qdllm.rivals.loop import Batch, Course, Stage, softly
+        from qdllm.rivals.course import Batch, Course, Stage, softly
         from qdllm.rivals.terms import cross_entropy, reverse_kl
 
         terms, teacher_NC = spec.terms, softly(train)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class PkdTerms(Spec):
@@ -100,7 +100,7 @@ class Pkd(Tuned[PkdSpec]):
         self, spec: PkdSpec, train: "Examples", classes: int
     ) -> "Callable[[Body, int], Course]":
         """As Tuned does."""
-        from qdllm.rivals.loop import Batch, Course, Stage, softly
+        from qdllm.rivals.course import Batch, Course, Stage, softly
         from qdllm.rivals.teaching import maps, pooled
         from qdllm.rivals.terms import cross_entropy, kl, unit_distance
 

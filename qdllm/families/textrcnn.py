@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qdllm.fit import Examples, Kept, Report, Trained
+    from qdllm.rivals.course import Course
     from qdllm.rivals.inference import Rows
-    from qdllm.rivals.loop import Course
     from qdllm.rivals.recurrent import Recurrent
 
 
@@ -97,9 +97,9 @@ class TextRcnn(Family[TextRcnnSpec]):
         """As Family does."""
         import torch
 
-        from qdllm.rivals import bodies, loop
+        from qdllm.rivals import bodies, course, loop
 
-        classes, plain = 1 + int(train.labels_N.max()), loop.on_labels(spec.training.epochs)
+        classes, plain = 1 + int(train.labels_N.max()), course.on_labels(spec.training.epochs)
         source = bodies.load(spec.encoder) if spec.words.start == "base" else None
 
         def make(seed: int) -> "Course":

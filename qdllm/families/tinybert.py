@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples
     from qdllm.rivals.bodies import Body
-    from qdllm.rivals.loop import Course
+    from qdllm.rivals.course import Course
 
 
 class NarrowBody(BodySpec):
@@ -147,7 +147,7 @@ class TinyBert(Tuned[TinyBertSpec]):
         """As Tuned does."""
         import torch
 
-        from qdllm.rivals.loop import Batch, Course, Stage, softly
+        from qdllm.rivals.course import Batch, Course, Stage, softly
         from qdllm.rivals.teaching import Followed, maps
         from qdllm.rivals.terms import (
             cross_entropy,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from qdllm.fit import Examples, Kept, Report, Trained
     from qdllm.rivals.bodies import Net
+    from qdllm.rivals.course import Course
     from qdllm.rivals.inference import Rows
-    from qdllm.rivals.loop import Course
 
 
 class CutSpec(TrialSpec):

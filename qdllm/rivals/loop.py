@@ -7,18 +7,19 @@ from what it kept, and ends as it would have.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from qdllm.batches import batches, scheduled
 from qdllm.errors import TrialError
 from qdllm.fit import Examples, Kept, Report, Trained
 from qdllm.metrics import classification
-from qdllm.rivals.bodies import Net, trained, vector
+from qdllm.rivals.bodies import trained, vector
+from qdllm.rivals.course import Batch, Course, Epoch, Stage, epochs
 from qdllm.rivals.inference import device, lengths, logits, padded
 from qdllm.rivals.linear import Linear
 from qdllm.rivals.progress import TOLD, Progress, resumed
@@ -29,44 +30,6 @@ KEEP_SECONDS = 60.0
 """Between two times that training is kept: what a killed worker costs at most."""
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 """torch's names for what Adam knows of a parameter."""
-
-
-class Batch(NamedTuple):
-    """What a loss reads. `rows_N`: the texts' places in the training split."""
-
-    ids_NT: Tensor
-    mask_NT: Tensor
-    labels_N: Tensor
-    rows_N: Tensor
-
-
-Loss = Callable[[Batch], Tensor]
-"""A value for each text of a batch, of the net that it was made for."""
-Predict = Callable[[], Tensor]
-"""logits_NC of the net so far for the whole training split."""
-Choose = Callable[[Predict], tuple[Tensor, Tensor]]
-"""Which rows of the training split are read, and the labels that each goes by."""
-
-
-class Stage(NamedTuple):
-    """A part of training: so many epochs with one loss.
-
-    Where it is `fresh`, moments and learning rates begin anew; where it chooses what it reads, the
-    net does too.
-    """
-
-    epochs: int
-    loss: Loss
-    choose: Choose | None = None
-    fresh: bool = False
-
-
-class Course(NamedTuple):
-    """How one seed's net is trained. `aside`: what is trained with it and thrown away."""
-
-    net: Net
-    stages: Sequence[Stage]
-    aside: nn.Module | None = None
 
 
 def train(
@@ -106,25 +69,6 @@ def train(
     return Trained(torch.stack(progress.rows), curves, seconds_E)
 
 
-class _Epoch(NamedTuple):
-    """One epoch of a course: `at` of `of` epochs that share one course of learning rates."""
-
-    stage: Stage
-    at: int
-    of: int
-
-
-def _epochs(stages: Sequence[Stage]) -> list[_Epoch]:
-    found: list[_Epoch] = []
-    starts = [
-        number for number, stage in enumerate(stages) if number == 0 or stage.choose or stage.fresh
-    ]
-    for start, end in zip(starts, [*starts[1:], len(stages)], strict=True):
-        segment = [stage for stage in stages[start:end] for _ in range(stage.epochs)]
-        found += [_Epoch(stage, at, len(segment)) for at, stage in enumerate(segment)]
-    return found
-
-
 class _Row:
     """One seed's training under way."""
 
@@ -138,7 +82,7 @@ class _Row:
     ) -> None:
         """Takes up where `progress` stands, which it writes on."""
         self.tuning, self.seed, self.training, self.progress = tuning, seed, training, progress
-        self.net, self.epochs = course.net.to(device()), _epochs(course.stages)
+        self.net, self.epochs = course.net.to(device()), epochs(course.stages)
         self.parts = [self.net, *([course.aside.to(device())] if course.aside else [])]
         self.begun = {name: tensor.detach().clone() for name, tensor in self._values().items()}
         self.lengths = lengths(training.features_NH)
@@ -172,7 +116,7 @@ class _Row:
             self.progress.step, self.progress.loss, self.progress.elapsed = 0, 0.0, 0.0
             self._keep(kept)
 
-    def _steps(self, number: int, epoch: _Epoch) -> Iterator[int]:
+    def _steps(self, number: int, epoch: Epoch) -> Iterator[int]:
         """What is left of an epoch, step by step."""
         progress, tuning = self.progress, self.tuning
         generator = np.random.default_rng([self.seed, number])
@@ -283,24 +227,6 @@ class _Row:
                     part: state[f"{part}/{name}"].to(parameter.device) for part in ADAM
                 }
         self.rows_N, self.labels_N = state["rows"], state["labels"]
-
-
-def softly(training: Examples) -> Tensor:
-    """The teacher's raw logits_NC of the training split."""
-    assert training.logits_NC is not None, "whoever asks has named them among what it reads"
-    return training.logits_NC.to(device())
-
-
-def on_labels(epochs: int) -> Callable[[Net, int], Course]:
-    """What makes of a net a course of one stage: cross-entropy with the labels."""
-
-    def course(net: Net, seed: int) -> Course:
-        def loss(batch: Batch) -> Tensor:
-            return cross_entropy(net(batch.ids_NT, batch.mask_NT).logits_NC, batch.labels_N)
-
-        return Course(net, [Stage(epochs, loss)])
-
-    return course
 
 
 def _batch(ids_NT: Tensor, rows_N: Tensor, labels_N: Tensor) -> Batch:

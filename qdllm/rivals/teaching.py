@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from qdllm import teacher
 from qdllm.fit import Examples
 from qdllm.rivals.bodies import Body, run
+from qdllm.rivals.course import Batch
 from qdllm.rivals.inference import device
-from qdllm.rivals.loop import Batch
 from qdllm.specs import TeacherSpec
 
 ADAPTER = "adapter."

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from qdllm import families
+from qdllm.batches import scheduled
 from qdllm.families import Family, lsfls
 from qdllm.fit import Examples
-from qdllm.rivals import loop
+from qdllm.rivals import course, loop
 from qdllm.specs import TrialSpec
 
 CLASSES = 3
@@ -137,15 +138,15 @@ def test_tinyberts_first_stage_does_not_hold_the_second_back():
 
 
 def test_learning_rates_warm_up_and_decay_over_all_stages_alike():
-    steps = [loop.scheduled(1.0, 0.25, step, 8) for step in range(8)]
+    steps = [scheduled(1.0, 0.25, step, 8) for step in range(8)]
     assert steps == pytest.approx([1 / 3, 2 / 3, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     stages = [
-        loop.Stage(2, None),
-        loop.Stage(1, None),
-        loop.Stage(1, None, lambda predict: None),
-        loop.Stage(2, None, fresh=True),
+        course.Stage(2, None),
+        course.Stage(1, None),
+        course.Stage(1, None, lambda predict: None),
+        course.Stage(2, None, fresh=True),
     ]
-    places = [(epoch.at, epoch.of) for epoch in loop._epochs(stages)]
+    places = [(epoch.at, epoch.of) for epoch in course.epochs(stages)]
     assert places == [(0, 3), (1, 3), (2, 3), (0, 1), (0, 2), (1, 2)]
 
 
