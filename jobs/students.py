@@ -10,7 +10,7 @@ from torch import Tensor
 from jobs.kinds.features import FEATURES
 from jobs.store import Record, Store, parsed, unfit
 from qdllm.circuits.circuit import circuit
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Circuit
 from qdllm.engine.statevector import expectations as engine
 from qdllm.families.quantum import FAMILY, StudentSpec
 from qdllm.student import Student, minmax, restore

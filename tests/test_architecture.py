@@ -40,7 +40,7 @@ HOMES = {
         "qdllm/texts/hub.py",
     },
     "mindquantum": {"qdllm/mindquantum.py"},
-    "openqasm3": {"qdllm/circuits/openqasm.py"},
+    "openqasm3": {"qdllm/circuits/expansion.py", "qdllm/circuits/reading.py"},
     "qiskit_ibm_runtime": {"jobs/devices/ibm.py", "qdllm/processors/fake.py"},
     "quafu": {"jobs/devices/quafu.py"},
     "sklearn": {"qdllm/families/linear.py", "qdllm/tfidf.py", "qdllm/words.py"},

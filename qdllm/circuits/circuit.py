@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from qdllm.circuits import openqasm
-from qdllm.circuits.gates import Angle, Gate, weight
+from qdllm.circuits.gates import Angle, Circuit, Gate, weight
 from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES, Slot, encoded
-from qdllm.circuits.openqasm import Circuit
 from qdllm.circuits.spec import CircuitSpec
 
 

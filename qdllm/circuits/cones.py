@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from math import pi
 from typing import NamedTuple
 
-from qdllm.circuits.gates import Angle, Gate, steps
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Angle, Circuit, Gate, steps
 
 
 class Cone(NamedTuple):

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from qdllm.circuits.gates import GATES, Angle, Gate
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import GATES, Angle, Circuit, Gate
 
 LONG = 8
 """Where a parameter's name has more letters, all are drawn as numbers: x0, w0."""

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qdllm.circuits.gates import Angle, Gate, steps
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Angle, Circuit, Gate, steps
 
 PLAIN = frozenset({"h", "x", "y", "z", "s", "sdg", "t", "tdg", "rx", "ry", "rz", "cx", "cz"})
 """What is written by its name."""

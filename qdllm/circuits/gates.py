@@ -1,4 +1,4 @@
-"""The gate table: every gate that a circuit may hold, and how each simulator writes it.
+"""A circuit as data, and the gate table: every gate that it may hold, as each simulator writes it.
 
 Angles are in radians and gates follow the usual convention, RX(θ) = exp(−iθX/2) and so on. Qubit q
 is bit q of a basis state's index, so qubit 0 is the least significant bit. What a gate does to the
@@ -8,6 +8,9 @@ phase that all amplitudes share is left open: no expectation shows it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import pi
 from typing import NamedTuple
+
+QUBITS = 20
+"""Qubits that a circuit may have."""
 
 
 class Angle(NamedTuple):
@@ -52,6 +55,18 @@ class Gate(NamedTuple):
     qubits: tuple[int, ...]
     """In the table's order: controls first."""
     angles: tuple[Angle, ...] = ()
+
+
+class Circuit(NamedTuple):
+    """A circuit as data."""
+
+    qubits: int
+    gates: tuple[Gate, ...]
+    """In time order, acting on |0…0⟩."""
+    angles: tuple[str, ...]
+    """Names of the input angles, one for each number that comes from an example."""
+    weights: tuple[str, ...]
+    """Names of the weights, one for each trained number."""
 
 
 class Kind(NamedTuple):

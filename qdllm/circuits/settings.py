@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from qdllm.circuits.gates import Gate
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Circuit, Gate
 
 BASES = {"X": ("h",), "Y": ("sdg", "h")}
 """Gates after which Z reads what stands there before them."""

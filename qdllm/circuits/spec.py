@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from qdllm.circuits import openqasm
+from qdllm.circuits.gates import QUBITS
 from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
 from qdllm.messages import shown
 from qdllm.specs import HASHED, Spec
@@ -59,7 +60,7 @@ def _trained(value: str) -> str:
     text = value if openqasm.is_text(value) else openqasm.read(value)
     circuit, name = openqasm.parse(text), openqasm.label(text)
     if circuit.qubits < 2:
-        raise ValueError(f"{name} has one qubit, but a circuit has 2 to {openqasm.QUBITS}")
+        raise ValueError(f"{name} has one qubit, but a circuit has 2 to {QUBITS}")
     if not circuit.weights:
         raise ValueError(
             f"{name} has no weights, so there is nothing to train; declare some, as in "
@@ -85,7 +86,7 @@ class CircuitSpec(Spec):
     """A whole circuit, which has its qubits, encoding and layers itself; empty: there is none."""
     ansatz: Annotated[str, BeforeValidator(_layer), Field(validate_default=True)] = "published"
     """By name, or a .qasm file with one layer."""
-    qubits: int = Field(11, ge=2, le=openqasm.QUBITS, validate_default=True)
+    qubits: int = Field(11, ge=2, le=QUBITS, validate_default=True)
     """A file's own, where there is one."""
     layers: int = Field(2, ge=1, le=1000, validate_default=True)
     encoding: str = Field("rx", validate_default=True)

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qdllm.circuits.gates import Angle, Gate, steps
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Angle, Circuit, Gate, steps
 
 TURNS = ("rx", "ry")
 

@@ -12,8 +12,7 @@ from itertools import islice
 from math import log, pi
 from typing import NamedTuple
 
-from qdllm.circuits.gates import Gate, steps
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Circuit, Gate, steps
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.processors.calibration import Calibration

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qdllm.circuits.export import Template, template, value
-from qdllm.circuits.gates import Angle, Gate, constant
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Angle, Circuit, Gate, constant
 from qdllm.processors.layout import Placed, cost
 
 NOTHING = 1e-12

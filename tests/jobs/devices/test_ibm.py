@@ -7,8 +7,7 @@ import pytest
 
 from jobs.devices.ibm import Ibm
 from jobs.devices.protocol import Task
-from qdllm.circuits.gates import Angle, Gate, constant
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import Angle, Circuit, Gate, constant
 from qdllm.errors import ConfigError
 from qdllm.processors import readout
 from qdllm.processors.native import Native, flipped

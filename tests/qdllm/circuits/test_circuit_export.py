@@ -11,8 +11,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qdllm.circuits.circuit import angle_count, circuit, observables, weight_count
 from qdllm.circuits.export import bound, template
-from qdllm.circuits.gates import GATES, Angle, Gate
-from qdllm.circuits.openqasm import Circuit
+from qdllm.circuits.gates import GATES, Angle, Circuit, Gate
 from qdllm.circuits.settings import settings
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.statevector import expectations

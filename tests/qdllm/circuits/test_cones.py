@@ -7,9 +7,8 @@ import qdllm
 from qdllm.circuits.__main__ import main, read
 from qdllm.circuits.circuit import angle_count, circuit, observables
 from qdllm.circuits.cones import cones, depth
-from qdllm.circuits.gates import Gate, angle, constant, weight
+from qdllm.circuits.gates import Circuit, Gate, angle, constant, weight
 from qdllm.circuits.layers import ANSATZE
-from qdllm.circuits.openqasm import Circuit
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.mindquantum import jacobians
 

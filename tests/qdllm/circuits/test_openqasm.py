@@ -10,9 +10,9 @@ from dense import dense
 
 from qdllm.circuits import openqasm
 from qdllm.circuits.circuit import circuit as circuit_of
-from qdllm.circuits.gates import GATES, Angle, Gate, angle, constant, weight
+from qdllm.circuits.gates import GATES, Angle, Circuit, Gate, angle, constant, weight
 from qdllm.circuits.layers import ANSATZE
-from qdllm.circuits.openqasm import Circuit, parse, written
+from qdllm.circuits.openqasm import parse, written
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 
