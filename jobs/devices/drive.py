@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.devices.plan import CHECKS, Plan, Work
+from jobs.devices.plan import CHECKS, Work
 from jobs.devices.protocol import Counted, Processor
-from jobs.devices.runs import RunFolder
+from jobs.devices.runs import Plan, RunFolder
 from qdllm.errors import ConfigError, DeviceError
 from qdllm.messages import cut
 from qdllm.processors import readout

@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field
 from torch import Tensor
 
 from jobs.devices.protocol import Limits, Task
+from jobs.devices.runs import Plan
 from jobs.students import Trained
 from qdllm.errors import ConfigError
 from qdllm.processors import simulated
@@ -17,43 +17,11 @@ from qdllm.processors.calibration import Calibration
 from qdllm.processors.native import Native, flipped, native
 from qdllm.processors.simulated import Run
 from qdllm.processors.spec import MeasurementSpec
-from qdllm.specs import Spec
 
 CHUNK = 50
 """Circuits that are sent together, at most."""
 CHECKS = 0
 """The number of the chunk that comes first, and by which bits are checked."""
-
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-
-
-class Plan(Spec):
-    """A run, as it is confirmed. Its fingerprint names it, and everything that is sent of it."""
-
-    student: str = Field(pattern=r"^[0-9a-f]{16}$")
-    measurement: MeasurementSpec
-    seed: int = Field(ge=0, le=10_000)
-    """The position of the one that is measured: the best by validation."""
-    calibration: str
-    """The digest of the one by which circuits are laid out."""
-    chunks: tuple[Count, ...] = Field(max_length=1_000_000)
-    """How many circuits each has."""
-    jobs: tuple[Count, ...] = Field(max_length=1_000_000)
-    """The platform's job that each belongs to, counted from 0."""
-    digest: str
-    """Of all circuits and their angles."""
-    seconds: float = Field(ge=0, le=1e12)
-    """How long it may take, on the processor alone."""
-
-    @property
-    def tasks(self) -> int:
-        """Circuits in all."""
-        return sum(self.chunks)
-
-    @property
-    def shots(self) -> int:
-        """In all."""
-        return self.tasks * int(self.measurement.shots or 0)
 
 
 class Layout(NamedTuple):

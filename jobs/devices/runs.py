@@ -14,11 +14,10 @@ what it has of it, and sends nothing before it has answered.
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from jobs.devices.plan import Count, Plan
 from jobs.devices.protocol import Counted
 from jobs.store import Store
 from qdllm import outside
@@ -30,6 +29,36 @@ from qdllm.specs import Spec, fingerprint
 
 FOLDER, LABELS = "device_runs", "device_labels"
 Form = TypeVar("Form", bound=Spec)
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class Plan(Spec):
+    """A run, as it is confirmed. Its fingerprint names it, and everything that is sent of it."""
+
+    student: str = Field(pattern=r"^[0-9a-f]{16}$")
+    measurement: MeasurementSpec
+    seed: int = Field(ge=0, le=10_000)
+    """The position of the one that is measured: the best by validation."""
+    calibration: str
+    """The digest of the one by which circuits are laid out."""
+    chunks: tuple[Count, ...] = Field(max_length=1_000_000)
+    """How many circuits each has."""
+    jobs: tuple[Count, ...] = Field(max_length=1_000_000)
+    """The platform's job that each belongs to, counted from 0."""
+    digest: str
+    """Of all circuits and their angles."""
+    seconds: float = Field(ge=0, le=1e12)
+    """How long it may take, on the processor alone."""
+
+    @property
+    def tasks(self) -> int:
+        """Circuits in all."""
+        return sum(self.chunks)
+
+    @property
+    def shots(self) -> int:
+        """In all."""
+        return self.tasks * int(self.measurement.shots or 0)
 
 
 class Event(Spec):

@@ -42,10 +42,11 @@ def calibration(chip: str) -> Calibration:
         from qdllm.processors.fake import calibration as fake
 
         return fake(chip)
-    plain = outside.parsed(outside.text(chip))
-    if not isinstance(plain, dict):
-        raise ConfigError(f"{chip} must hold a calibration, but {shown(plain)} is there")
+    text = outside.text(chip)
     try:
+        plain = outside.parsed(text)
+        if not isinstance(plain, dict):
+            raise ConfigError(f"it must hold one JSON object, but {shown(plain)} is there")
         return Calibration.parse(plain)
     except ConfigError as error:
         raise ConfigError(

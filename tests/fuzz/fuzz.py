@@ -39,6 +39,7 @@ class Hanging(BaseException):
 def surfaces() -> dict[str, Callable[[random.Random, Path], Case]]:
     """Everything that reads input, by name."""
     import circuits
+    import devices
     import grids
     import histories
     import places
@@ -64,6 +65,8 @@ def surfaces() -> dict[str, Callable[[random.Random, Path], Case]]:
         "circuit": circuits.named,
         "qasm": circuits.file,
         "folder": texts.files,
+        "calibration": devices.calibration,
+        "run": devices.run,
     }
 
 

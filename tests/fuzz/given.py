@@ -128,11 +128,23 @@ SETTINGS: dict[str, Bounds | Sequence[Any]] = {
     "task.split": ([0.6, 0.2, 0.2], [0.1, 0.1, 0.8]),
 }
 """What a trial of the default family takes: a range, or some of the values that there are."""
+MEASURED: dict[str, Bounds | Sequence[Any]] = {
+    "measurement.split": ("validation", "test"),
+    "measurement.rows": Bounds(1, 10_000_000, True),
+    "measurement.shots": Bounds(1, 10_000_000, True),
+    "measurement.trajectories": Bounds(2, 100_000, True),
+    "measurement.form": ("two-chains", "as-is"),
+    "measurement.mitigation": ("none", "readout", "affine"),
+    "measurement.seed": SEED,
+}
+"""What a measurement by `baihua-sim` takes, for which all of it counts."""
+ALLOWED = SETTINGS | MEASURED
+MAY_BE_NOTHING = {"teacher.micro_batch_size", *MEASURED} - {"measurement.split", "measurement.seed"}
 
 
 def fitting(rng: random.Random, key: str) -> Any:
     """A value that the setting takes."""
-    allowed = SETTINGS[key]
+    allowed = ALLOWED[key]
     return allowed.draw(rng) if isinstance(allowed, Bounds) else rng.choice(allowed)
 
 
@@ -146,9 +158,9 @@ def unfitting(rng: random.Random, key: str) -> Any:
 
 def takes(key: str, value: object) -> bool:
     """Whether the setting takes the value, for those of which all values are known here."""
-    allowed = SETTINGS[key]
+    allowed = ALLOWED[key]
     if isinstance(allowed, Bounds):
-        nothing = key == "teacher.micro_batch_size" and value is None
+        nothing = key in MAY_BE_NOTHING and value is None
         return nothing or allowed.holds(value)
     if key == "task.split" and isinstance(value, str):
         return bool(value.strip())  # a column's name

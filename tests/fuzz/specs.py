@@ -5,10 +5,17 @@ import random
 from pathlib import Path
 from typing import Any
 
-from given import SETTINGS, Bounds, Case, anything, damaged, fitting, takes, unfitting
+from given import ALLOWED, Bounds, Case, anything, damaged, fitting, takes, unfitting
 
 from jobs import command
-from jobs.requests import EvaluationRequest, FeaturesRequest, TeacherRequest, TrialRequest
+from jobs.requests import (
+    EvaluationRequest,
+    FeaturesRequest,
+    MeasurementRequest,
+    TeacherRequest,
+    TrialRequest,
+    WordsRequest,
+)
 from qdllm import families
 from qdllm.specs import flat
 
@@ -17,7 +24,10 @@ GROUPS = {
     TeacherRequest: ("task", "teacher"),
     TrialRequest: ("trial",),
     EvaluationRequest: ("evaluation",),
+    MeasurementRequest: ("measurement",),
+    WordsRequest: ("task",),
 }
+OF_STUDENTS = (EvaluationRequest, MeasurementRequest)
 PATHS = (
     "../../etc",
     "",
@@ -53,7 +63,7 @@ def job(rng: random.Random, folder: Path) -> Case:
         plain = flat(accepted.model_dump(mode="json"))
         for key, value in plain.items():
             name = key.removeprefix("trial.")
-            if isinstance(SETTINGS.get(name), Bounds) and not takes(name, value):
+            if isinstance(ALLOWED.get(name), Bounds) and not takes(name, value):
                 return f"{name} is {value!r}"
         for key, value in expected.items() if kind <= 0.3 else ():
             if plain.get(key, plain.get(f"trial.{key}")) != value:
@@ -83,14 +93,17 @@ def _content(rng: random.Random, request: Any) -> tuple[dict[str, Any], dict[str
     names = (
         ("circuit", "loss", "fit", "teacher", "encoder", "task") if groups == ("trial",) else groups
     )
-    keys = [key for key in SETTINGS if key.split(".")[0] in names and key != "teacher.zero_stage"]
+    keys = [key for key in ALLOWED if key.split(".")[0] in names and key != "teacher.zero_stage"]
     expected = {key: fitting(rng, key) for key in rng.sample(keys, min(len(keys), 4))}
     settings: dict[str, Any] = {}
     for key, value in expected.items():
         group, name = key.split(".")
         settings.setdefault(group, {})[name] = value
-    if request is EvaluationRequest:
+    if request in OF_STUDENTS:
         content["student"] = f"{rng.getrandbits(64):016x}"
+    if request is MeasurementRequest:
+        settings.setdefault("measurement", {})["target"] = "baihua-sim"
+    if request is EvaluationRequest:
         settings = {"evaluation": {"backend": rng.choice(("engine", "mindquantum"))}}
     return content | ({"trial": settings} if request is TrialRequest else settings), expected
 
@@ -98,7 +111,7 @@ def _content(rng: random.Random, request: Any) -> tuple[dict[str, Any], dict[str
 def _spoil(rng: random.Random, request: Any, content: dict[str, Any]) -> str:
     """Make one thing wrong; returns what a message repeats of it."""
     way = rng.randrange(6)
-    if request is EvaluationRequest and way < 3:
+    if request in OF_STUDENTS and way < 3:
         content["student"] = rng.choice(PATHS)
         return content["student"] or "student"
     if way == 0:
@@ -117,7 +130,7 @@ def _spoil(rng: random.Random, request: Any, content: dict[str, Any]) -> str:
     if way == 3 or group == "evaluation":
         inner[group] = rng.choice((1, "x", [], None, True, {"": 1}, {"a b": 1}, {"\ud800": {}}))
         return group
-    key = rng.choice([key for key in SETTINGS if key.startswith(f"{group}.")])
+    key = rng.choice([key for key in ALLOWED if key.startswith(f"{group}.")])
     value = unfitting(rng, key)
     held = inner.get(group)
     inner[group] = (held if isinstance(held, dict) else {}) | {key.split(".")[1]: value}

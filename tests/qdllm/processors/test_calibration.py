@@ -92,7 +92,7 @@ def test_a_files_absence_and_nonsense(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
         chips.calibration(str(tmp_path / "none.json"))
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(ConfigError, match="must hold a calibration, but \\[1\\] is there"):
+    with pytest.raises(ConfigError, match="must hold one JSON object, but \\[1\\] is there"):
         chips.calibration(str(tmp_path / "list.json"))
 
 
