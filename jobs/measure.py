@@ -71,23 +71,32 @@ def reading(store: Store, student: str, dataset: Dataset) -> tuple[Trained, Mapp
 
 
 def drawn(labels_N: np.ndarray, spec: MeasurementSpec) -> np.ndarray:
-    """The rows of a split that are measured, each class with its share, in their order.
+    """The rows of the split that are measured, each class with its share, in their order.
 
     Raises ConfigError for more than there are.
     """
-    total = len(labels_N)
-    if spec.rows is None or spec.rows == total:
+    return _drawn(labels_N, spec, "rows", spec.split)
+
+
+def drawn_for_lines(labels_N: np.ndarray, spec: MeasurementSpec) -> np.ndarray:
+    """The same of the validation split's texts that lines are fitted on."""
+    return _drawn(labels_N, spec, "calibration_texts", "validation")
+
+
+def _drawn(labels_N: np.ndarray, spec: MeasurementSpec, setting: str, split: str) -> np.ndarray:
+    total, rows = len(labels_N), getattr(spec, setting)
+    if rows is None or rows == total:
         return np.arange(total)
-    if spec.rows > total:
+    if rows > total:
         raise ConfigError(
-            f"rows={spec.rows:,} were asked for, but the {spec.split} split has {total:,} texts"
+            f"{setting}={rows:,} were asked for, but the {split} split has {total:,} texts"
         )
     generator = np.random.default_rng(spec.seed)
     counts_C = np.bincount(labels_N)
-    shares_C = counts_C * spec.rows / total
+    shares_C = counts_C * rows / total
     wanted_C = shares_C.astype(int)
     # What rounding leaves goes to the classes that lost most by it.
-    for c in np.argsort(wanted_C - shares_C, kind="stable")[: spec.rows - wanted_C.sum()]:
+    for c in np.argsort(wanted_C - shares_C, kind="stable")[: rows - wanted_C.sum()]:
         wanted_C[c] += 1
     picked = [
         generator.permutation(np.flatnonzero(labels_N == c))[:count]
@@ -200,11 +209,10 @@ def _measured(
         return made.raw, made.raw
     if spec.mitigation == "readout":
         return made.inverted, made.raw
-    wanted = spec.model_copy(update={"split": "validation", "rows": spec.calibration_texts})
-    known = picked(validation, drawn(validation.labels_N.numpy(), wanted))
-    seen = measure(found.angles(known.features_NH)[position]).inverted.value_NM
+    fit_on = picked(validation, drawn_for_lines(validation.labels_N.numpy(), spec))
+    seen = measure(found.angles(fit_on.features_NH)[position]).inverted.value_NM
     with torch.no_grad():
-        exact_NM = found.under().expectations(known.features_NH)[position].double().numpy()
+        exact_NM = found.under().expectations(fit_on.features_NH)[position].double().numpy()
     return made.inverted.put_right(readout.fitted(seen, exact_NM)), made.raw
 
 

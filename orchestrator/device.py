@@ -1,6 +1,7 @@
 """`python -m orchestrator.device`: a trained student on shots, on a noisy chip, on a real one."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 from jobs.command import Parser, status
 from jobs.store import Store
-from orchestrator import options, processors
+from orchestrator import options, processors, tracking
 from orchestrator.grid import yaml_lines
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 
 MODEL = "models:/"
+ASKS = ("target", "rows", "set", "dry_run", "confirm", "label", "export")
+"""What says what shall be done, but for --fetch."""
 DETACHED = (
     "detached; what a processor was sent runs on: the same command goes on, and "
     "python -m orchestrator.device --fetch takes what comes of it"
@@ -76,12 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def device(chosen: argparse.Namespace) -> int:
     """Do what the command line asks for. Returns 0, or 1 where a run is not whole yet."""
+    os.environ |= tracking.ENVIRONMENT
+    asked = [flag for flag in ASKS if getattr(chosen, flag) not in (None, False, [])]
     if chosen.fetch:
-        if chosen.champion or chosen.target or chosen.export:
+        if chosen.champion is not None or asked:
             raise ConfigError("--fetch takes what came of all runs, so it stands alone")
         return processors.fetch(options.read(chosen))
     if bool(chosen.target) == bool(chosen.export):
         raise ConfigError("give --target NAME to measure the student, or --export DIR")
+    if chosen.export and asked != ["export"]:
+        flag = next(flag for flag in asked if flag != "export").replace("_", "-")
+        raise ConfigError(f"--export writes the student as it is; leave --{flag} out")
     if not chosen.champion:
         raise ConfigError(f"give a student's fingerprint, or {MODEL}NAME@champion")
     spec = _asked(chosen) if chosen.target else None
@@ -109,9 +117,9 @@ def _real(spec: Any) -> bool:
 
 def _asked(chosen: argparse.Namespace) -> Any:
     """The measurement that the command line describes."""
-    from qdllm.processors.spec import MeasurementSpec
+    from qdllm.processors.spec import MeasurementSpec, settings
 
-    given: dict[str, Any] = {"target": chosen.target}
+    given = settings(chosen.target)
     if chosen.rows is not None:
         given["rows"] = chosen.rows
     if chosen.label is not None:
@@ -131,7 +139,7 @@ def _student(where: options.Locations, name: str) -> str:
     if name.startswith(MODEL):
         from orchestrator.tracking.models import student_of
 
-        return student_of(where.tracking, name)
+        return processors.student(where.store, student_of(where.tracking, name)).fingerprint
     from qdllm import families
 
     kind = families.family(families.DEFAULT).kind

@@ -20,24 +20,22 @@ if TYPE_CHECKING:
     from jobs.devices.run import Shown
 
 
-def ask(
-    where: options.Locations, student: str, spec: Any, dry_run: bool, confirmed: str | None
-) -> int:
-    """Plan a run, and have it done if that is confirmed, or costs nothing.
+def ask(where: options.Locations, of: str, spec: Any, dry_run: bool, confirmed: str | None) -> int:
+    """Plan a run of a student, and have it done if that is confirmed, or costs nothing.
 
     Returns 0, or 2 for a plan that waits to be confirmed.
     """
     from jobs.devices import run
     from jobs.devices.runs import RunFolder
 
-    dataset = texts(where.store, student)
+    dataset = texts(where.store, of)
     asked = run.processor(spec.target)
     with terminal(where) as screen:
         if confirmed:
             folder = RunFolder(where.store, confirmed)
-            run.same(folder.plan(), student, spec)
+            run.same(folder.plan(), of, spec)
         else:
-            plan = run.prepare(where.store, student, spec, dataset, asked)
+            plan = run.prepare(where.store, of, spec, dataset, asked)
             screen.print(_table(plan))
             folder = plan.folder
             if dry_run or not asked.free:
@@ -123,21 +121,25 @@ def terminal(where: options.Locations) -> Terminal:
     return Terminal(where.home / "logs" / time.strftime("%Y-%m-%dT%H-%M-%S-device.log"))
 
 
-def texts(store: Store, student: str) -> Dataset:
+def texts(store: Store, fingerprint: str) -> Dataset:
     """Those that a student was trained on."""
-    return data.load(parsed(_student(store, student), families.parse).task)
+    return data.load(parsed(student(store, fingerprint), families.parse).task)
 
 
-def _student(store: Store, fingerprint: str) -> Record:
+def student(store: Store, fingerprint: str) -> Record:
+    """A student's record. Raises ConfigError where there is none."""
     record = store.record(families.family(families.DEFAULT).kind, fingerprint)
     if record is None:
-        raise ConfigError(f"there is no student {shown(fingerprint)} in {store.uri}")
+        raise ConfigError(
+            f"there is no student {shown(fingerprint)} in {store.uri}; give the store that its "
+            "sweep had, with --store"
+        )
     return record
 
 
 def opinion(store: Store, made: Record) -> str:
     """What a measurement says, beside the student's own figures."""
-    return kinds.kind(made.kind).opinion(made, _student(store, made.made_from["student"]))
+    return kinds.kind(made.kind).opinion(made, student(store, made.made_from["student"]))
 
 
 def tell(where: options.Locations, screen: Terminal, made: Record) -> None:

@@ -201,7 +201,8 @@ def explain(model: type[BaseModel], problem: Any) -> str:
         return f"unknown {where} {shown(given)}{hint} There are: {', '.join(known)}"
     context = problem.get("ctx", {})
     if problem["type"] == "value_error":
-        return f"{where}: {context['error']}"  # ours, which says what was given
+        # Ours, which says what was given; of a whole that does not fit together, there is no place.
+        return ": ".join(filter(None, (where, str(context["error"]))))
     if problem["type"] == "missing":
         return f"{where} is missing"
     kind = "int_from_float" if isinstance(given, float) else ""

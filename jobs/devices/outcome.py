@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from jobs.devices.drive import zs
-from jobs.devices.plan import Plan, Work
+from jobs.devices.plan import Work
 from jobs.devices.protocol import Counted
-from jobs.devices.runs import RunFolder
+from jobs.devices.runs import Plan, RunFolder
 from jobs.kinds import Job
 from jobs.kinds.measurements import MEASUREMENTS
-from jobs.measure import drawn, picked, publish
+from jobs.measure import drawn, drawn_for_lines, picked, publish
 from jobs.store import Record, Store
 from jobs.students import Trained
 from qdllm.fit import Examples
@@ -41,8 +41,7 @@ def texts_of(
     texts = picked(test if spec.split == "test" else validation, rows_N)
     if spec.mitigation != "affine":
         return rows_N, texts, None
-    wanted = spec.model_copy(update={"split": "validation", "rows": spec.calibration_texts})
-    return rows_N, texts, picked(validation, drawn(validation.labels_N.numpy(), wanted))
+    return rows_N, texts, picked(validation, drawn_for_lines(validation.labels_N.numpy(), spec))
 
 
 def together(texts: Examples, known: Examples | None) -> torch.Tensor:

@@ -9,9 +9,9 @@ import numpy as np
 
 from jobs.devices import outcome, runs
 from jobs.devices.drive import Drive, Lacking, Say
-from jobs.devices.plan import Plan, Work, planned, work
+from jobs.devices.plan import Work, planned, work
 from jobs.devices.protocol import Limits, Processor
-from jobs.devices.runs import RunFolder
+from jobs.devices.runs import Plan, RunFolder
 from jobs.measure import reading
 from jobs.store import Record, Store
 from jobs.students import Trained

@@ -1,5 +1,6 @@
 """A trained student as a device would run it, or has: from shots, under noise, on a chip."""
 
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Annotated, Any
@@ -44,7 +45,20 @@ def _title(record: Record) -> str:
         parts.append(f"{spec['shots']:,} shots")
     if spec.get("rows"):
         parts.append(f"{record.summary['rows']:,} texts")
-    return ", ".join(parts)
+    return ", ".join((*parts, *_otherwise(record)))
+
+
+def _otherwise(record: Record) -> Sequence[str]:
+    """Settings that are not as they are by default, so that no two measurements read alike."""
+    plain = record.spec
+    usual = MeasurementSpec.parse(
+        {key: plain[key] for key in ("target", "mitigation") if key in plain}
+    )
+    return [
+        f"{key.replace('_', ' ')} {plain[key]}"
+        for key in ("form", "trajectories", "calibration_texts", "seed", "label")
+        if key in plain and plain[key] != getattr(usual, key)
+    ]
 
 
 def _told(record: Record) -> str:
@@ -73,11 +87,16 @@ def _figures(record: Record) -> dict[str, float]:
 
 def figure(record: Record) -> str:
     """A measurement's name among MLflow's figures."""
-    target = str(record.spec["target"]).rpartition("/")[2].replace(":", "-")
-    shots = f"-{record.spec['shots']}" if "shots" in record.spec else ""
-    rows = f"-{record.spec['rows']}-rows" if record.spec.get("rows") else ""
-    by = f"-{record.spec['mitigation']}" if "mitigation" in record.spec else ""
-    return f"{target}{shots}{rows}{by}"
+    spec = record.spec
+    parts = [
+        str(spec["target"]).rpartition("/")[2],
+        *(str(spec[key]) for key in ("shots",) if key in spec),
+        *([f"{spec['rows']} rows"] if spec.get("rows") else []),
+        *(str(spec[key]) for key in ("mitigation",) if key in spec),
+        *_otherwise(record),
+    ]
+    # MLflow takes no other letters, and no longer names.
+    return re.sub(r"[^\w.-]+", "-", "-".join(parts), flags=re.ASCII)[:150]
 
 
 def _opinion(record: Record, champion: Record) -> str:
@@ -90,8 +109,8 @@ def _opinion(record: Record, champion: Record) -> str:
     told = f" ({_told(record)}), raw {raw:.4f}" if _told(record) else ""
     return (
         f"{SHORT[record.spec['split']]} {ours:.4f}{told}, exact {exact:.4f} on the same "
-        f"{record.summary['rows']:,} texts; standard errors of one seed: {errors}{_costs(record)}"
-        f"{_ran(record)}"
+        f"{record.summary['rows']:,} text{'s' * (record.summary['rows'] != 1)}; standard errors of "
+        f"one seed: {errors}{_costs(record)}{_ran(record)}"
     )
 
 
@@ -172,7 +191,13 @@ MEASUREMENTS = Kind(
         "run": Ran,
     },
     shape=lambda record, name: (None, None, None) if name != "rows" else (None,),
-    told={"": "spec/target", "test": "metrics/test.accuracy", "rows": "summary/rows"},
+    told={
+        "": "spec/target",
+        "shots": "spec/shots",
+        "rows": "summary/rows",
+        "mitigation": "spec/mitigation",
+        "test": "metrics/test.accuracy",
+    },
     standing=_standing,
     figures=_figures,
     opinion=_opinion,

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.tracking import causes, database
+from orchestrator.tracking.process import Refused
 
 VIEW = "trials"
 """The saved view, as its menu and the end of its address name it."""
@@ -48,6 +49,24 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def existing(uri: str) -> MlflowClient | None:
+    """A client of what a sweep has set up; None where there is nothing yet. Changes nothing.
+
+    Raises Away or Refused within seconds.
+    """
+    if not uri.startswith("http"):
+        with translated():
+            found = database.state(uri)
+        if found is database.State.NEW:
+            return None
+        if found is database.State.OLDER:
+            raise Refused(
+                "the database is of an older MLflow: begin a sweep with it, which makes a copy "
+                "before it migrates it"
+            )
+    return connect(uri)
 
 
 def reach(uri: str) -> str:

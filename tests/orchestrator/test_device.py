@@ -4,13 +4,16 @@ import csv
 import importlib.abc
 import json
 import re
+import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_sweep
 from commands import here
+from line_chip import line
 from mlflow import MlflowClient
 from qiskit import qasm2
 from qiskit.quantum_info import Statevector
@@ -22,6 +25,7 @@ from orchestrator.report import page, paper, tables
 from orchestrator.report.findings import of_student
 from orchestrator.tracking import Tracker
 from qdllm.errors import ConfigError
+from qdllm.processors import chips
 
 AXES = {"circuit.layers": [1, 2]}
 BASE = {"circuit": {"qubits": 4}, "fit": {"epochs": 4, "batch_size": 16, "lr": 0.05}}
@@ -180,6 +184,15 @@ def test_exported_circuits_give_the_students_predictions(swept, place, tmp_path)
         (["x", "--target", "shots", "--set", "shots=1.5"], "shots must be a whole number"),
         (["x", "--target", "none.json-noise", "--rows", "3"], "'x' shall begin"),
         (["models:/none@champion", "--target", "shots"], "is no model of MLflow at"),
+        (["models:/none/3", "--target", "shots"], "is no model of MLflow at"),
+        (["models:/", "--target", "shots"], "write models:/NAME@champion, as a sweep prints it"),
+        (["x", "--target", "shots:x"], "shots are a whole number, as in shots:1024"),
+        (["x", "--target", "shots:9", "--set", "shots=8"], "shots is given twice"),
+        (["x", "--target", "baihua-sim", "--label", "a"], "label: 'a' was given, but it changes"),
+        (["x", "--export", "y", "--rows", "3"], "--export writes the student as it is; leave --ro"),
+        (["x", "--export", "y", "--dry-run"], "leave --dry-run out"),
+        (["--fetch", "--rows", "3"], "so it stands alone"),
+        (["--fetch", "--confirm", "3"], "so it stands alone"),
     ],
 )
 def test_what_cannot_be_is_one_message(place, arguments, told):
@@ -217,7 +230,7 @@ def test_an_extra_that_is_not_installed_is_named(swept, place, monkeypatch, targ
     assert printed.count("\n") == 1
 
 
-def test_a_registered_champion_is_found_by_its_address(swept, place):
+def test_a_registered_champion_is_found_by_its_address(swept, place, tmp_path):
     client, name = MlflowClient(place[-1]), "small prices"
     client.create_registered_model(name)
     tags = {"qdllm.id": champion(swept)}
@@ -227,6 +240,76 @@ def test_a_registered_champion_is_found_by_its_address(swept, place):
     printed = here("orchestrator.device", [*arguments, *place])
     # The sweep has measured it.
     assert f"it is measurements/{swept.found.evaluations[1].fingerprint}" in printed
+    numbered = [f"models:/{name}/{version}", "--target", "shots:256"]
+    assert swept.found.evaluations[1].fingerprint in here(
+        "orchestrator.device", [*numbered, *place]
+    )
+    client.create_registered_model("theirs")
+    client.create_model_version("theirs", swept.store.uri)
+    theirs = here("orchestrator.device", ["models:/theirs/1", "--target", "shots", *place], 2)
+    assert "but no student of a sweep's" in theirs
+    another = ["--store", str(tmp_path / "store"), "--tracking", place[-1]]
+    for how in (["--target", "shots"], ["--export", str(tmp_path / "exported")]):
+        told = here("orchestrator.device", [f"models:/{name}/1", *how, *another], 2)
+        assert f"no student {champion(swept)!r} in" in told
+
+
+def test_a_calibration_file_is_named_by_what_is_in_it(swept, place, tmp_path, monkeypatch):
+    """Wherever it lies, and whatever it is called: MLflow takes few letters."""
+    monkeypatch.chdir(tmp_path)
+    plain = line(6).model_dump_json()
+    names = ("my chip (1) 芯.json", "./other.json", str(tmp_path / "third.json"))
+    results = set()
+    for name in names:
+        Path(name).write_text(plain)
+        arguments = [champion(swept), "--target", f"{name}-noise", "--rows", "6", *place]
+        printed = here("orchestrator.device", arguments)
+        assert "MLflow now stands on the student's 1 run" in printed
+        results.add(re.search(r"measurements/(\w+)", printed)[1])
+    assert len(results) == 1
+    Path(names[0]).write_text('{"chip": ')
+    chips.calibration.cache_clear()
+    printed = here(
+        "orchestrator.device", [champion(swept), "--target", f"{names[0]}-sim", *place], 2
+    )
+    assert f"calibration {names[0]}: not JSON that can be used" in printed
+
+
+def test_what_is_measured_otherwise_is_called_otherwise(swept, place):
+    titles, figures = set(), set()
+    more = ([], ["form=as-is"], ["seed=1"], ["trajectories=4"], ["mitigation=affine"])
+    more += (["mitigation=affine", "calibration_texts=10"],)
+    for settings in more:
+        each = [part for one in settings for part in ("--set", one)]
+        each += ["--set", "calibration_texts=12"] * (settings == ["mitigation=affine"])
+        arguments = [champion(swept), "--target", "baihua-noise", "--rows", "6", *each, *place]
+        name = re.search(r"measurements/(\w+)", here("orchestrator.device", arguments))[1]
+        record = swept.store.record("measurements", name)
+        titles |= {one.name for one in kinds.kind(record.kind).standing(record)[:1]}
+        figures |= kinds.kind(record.kind).figures(record).keys()
+    assert len(titles) == len(more)
+    assert sum(name.endswith("readout.test.accuracy") for name in figures) == 1
+    assert len([name for name in figures if "raw" in name]) == len(more)
+
+
+def test_where_mlflow_is_not_what_was_measured_stays_in_the_store(swept, place, tmp_path):
+    where = place[:4]
+    arguments = [champion(swept), "--target", "shots:256", *where, "--tracking"]
+    new = tmp_path / "new.db"
+    assert "MLflow has no run of it" in here(
+        "orchestrator.device", [*arguments, f"sqlite:///{new}"]
+    )
+    assert not new.exists()
+    before = time.monotonic()
+    printed = here("orchestrator.device", [*arguments, "http://127.0.0.1:9"], 1)
+    assert "nobody answers there (Connection refused)" in printed
+    assert "Nothing is lost: it is in the store" in printed
+    assert time.monotonic() - before < 30
+    with sqlite3.connect(new) as database:
+        database.execute("CREATE TABLE theirs (a)")
+    database.close()
+    printed = here("orchestrator.device", [*arguments, f"sqlite:///{new}"], 1)
+    assert "the database is another program's" in printed
 
 
 def test_more_rows_than_there_are(swept, place):
