@@ -87,6 +87,10 @@ def device(chosen: argparse.Namespace) -> int:
         return processors.fetch(options.read(chosen))
     if bool(chosen.target) == bool(chosen.export):
         raise ConfigError("give --target NAME to measure the student, or --export DIR")
+    if chosen.dry_run and chosen.confirm is not None:
+        raise ConfigError(
+            "--dry-run sends nothing, and --confirm sends what a plan says; leave one of them out"
+        )
     if chosen.export and asked != ["export"]:
         flag = next(flag for flag in asked if flag != "export").replace("_", "-")
         raise ConfigError(f"--export writes the student as it is; leave --{flag} out")

@@ -25,7 +25,7 @@ def ask(where: options.Locations, of: str, spec: Any, dry_run: bool, confirmed: 
 
     Returns 0, or 2 for a plan that waits to be confirmed.
     """
-    from jobs.devices import run
+    from jobs.devices import run, runs
     from jobs.devices.runs import RunFolder
 
     dataset = texts(where.store, of)
@@ -41,7 +41,9 @@ def ask(where: options.Locations, of: str, spec: Any, dry_run: bool, confirmed: 
             if dry_run or not asked.free:
                 screen.print(f"nothing was sent; to send it: --confirm {folder.name}")
                 return 0 if dry_run else 2
-        with lock.held(where.store, f"device-{folder.name}"):
+        with lock.held(
+            where.store, f"device-{runs.label(folder.plan())}", what=f"run {folder.name}"
+        ):
             return _go(where, screen, folder, dataset, asked, True)
 
 

@@ -49,5 +49,7 @@ class TrackingError(QdllmError, OSError):
 
 def nearest(name: str, known: list[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, known, n=1) if len(name) < LONGEST else []
+    close = [one for one in known if one.casefold() == name.casefold()]
+    if not close and len(name) < LONGEST:
+        close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {shown(close[0])}?" if close else ""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobs.devices.protocol import Counted, Limits, Task
-from qdllm.errors import ConfigError, DeviceError
-from qdllm.messages import shown
+from qdllm.errors import ConfigError, DeviceError, nearest
+from qdllm.messages import shown, some
 from qdllm.processors import chips
 from qdllm.processors.calibration import Calibration
 
@@ -75,16 +75,23 @@ class Quafu:
     def limits(self) -> Limits:
         """As Processor does."""
         with self._told(f"describe {self._target}"):
-            told = self._client.metadata(self._target)
             named = {one["name"]: one for one in self._client.devices()}
+            if self._target not in named:
+                hint = nearest(self._target, list(named)) or "."
+                raise ConfigError(
+                    f"Quafu has no target {shown(self._target)}{hint} There are: "
+                    f"{some(sorted(named))}"
+                )
+            told = self._client.metadata(self._target)
             quota = (self._client.stats().get("quota") or {}).get(self._kind) or {}
         limits = told.get("limits") or {}
-        status = str(named.get(self._target, {}).get("status") or "unknown")
+        status = str(named[self._target].get("status") or "unknown")
         left, hard = quota.get("remaining"), quota.get("hard_limit")
         known = left is not None
         return Limits(
             status=status,
-            online=status == "online",
+            # A simulator that is being started takes tasks already.
+            online=status == "online" or (self.free and status == "starting"),
             qubits=int(limits.get("max_qubits") or told.get("n_qubits") or 0),
             min_shots=int(limits.get("min_shots") or 1),
             max_shots=int(limits.get("max_shots") or 10**9),

@@ -13,6 +13,7 @@ what it has of it, and sends nothing before it has answered.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -28,6 +29,8 @@ from qdllm.processors.spec import MeasurementSpec
 from qdllm.specs import Spec, fingerprint
 
 FOLDER, LABELS = "device_runs", "device_labels"
+NAME = re.compile("[0-9a-f]{16}")
+"""A plan's."""
 Form = TypeVar("Form", bound=Spec)
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
@@ -115,7 +118,7 @@ class RunFolder:
 
     def plan(self) -> Plan:
         """What is to be done. Raises ConfigError where there is no such run."""
-        plan = self.read("plan.json", Plan)
+        plan = self.read("plan.json", Plan) if NAME.fullmatch(self.name) else None
         if plan is None:
             raise ConfigError(
                 f"no plan is called {shown(self.name)} in {self.store.uri}; run the same command "
@@ -154,35 +157,37 @@ class RunFolder:
 
 def started(store: Store, plan: Plan, calibration: Calibration) -> RunFolder:
     """Write a plan down, or find it as it was. Raises ConfigError where its label is another's."""
-    name = fingerprint(plan)
-    label = f"{LABELS}/{fingerprint(_labelled(plan.measurement))}"
-    holder = store.get(label)
-    if holder is not None and holder != name and RunFolder(store, holder).event("opens-0"):
-        raise ConfigError(
-            f"label {shown(plan.measurement.label)} was used for {plan.measurement.target} before, "
-            f"by run {holder}; go on with that by --confirm {holder}, or give another --label"
-        )
-    folder = RunFolder(store, name)
+    folder = RunFolder(store, fingerprint(plan))
+    _free(folder, plan)
     folder.write("calibration.json", calibration.model_dump(mode="json"))
     folder.write("plan.json", plan.model_dump(mode="json"))
     return folder
 
 
 def claim(folder: RunFolder, plan: Plan) -> None:
-    """Take the plan's label for it. Raises ConfigError where another run has it."""
-    label = f"{LABELS}/{fingerprint(_labelled(plan.measurement))}"
-    holder = folder.store.get(label)
-    if holder is not None and holder != folder.name:
-        if RunFolder(folder.store, holder).event("opens-0"):
-            started(folder.store, plan, folder.calibration())
-        folder.store.put(label, folder.name)
-    elif holder is None:
-        folder.store.put(label, folder.name)
+    """Take the plan's label for it, by whoever alone may send under that label.
+
+    Raises ConfigError where another run has it.
+    """
+    if _free(folder, plan) != folder.name:
+        folder.store.put(f"{LABELS}/{label(plan)}", folder.name)
 
 
-def _labelled(spec: MeasurementSpec) -> MeasurementSpec:
-    """What a label may stand for once: a target."""
-    return MeasurementSpec.parse({"target": spec.target, "label": spec.label})
+def _free(folder: RunFolder, plan: Plan) -> str | None:
+    """Who has the plan's label, if that is no other run that was begun."""
+    holder = folder.store.get(f"{LABELS}/{label(plan)}")
+    if holder not in (None, folder.name) and RunFolder(folder.store, holder).event("opens-0"):
+        raise ConfigError(
+            f"label {shown(plan.measurement.label)} was used for {plan.measurement.target} before, "
+            f"by run {holder}; go on with that by --confirm {holder}, or give another --label"
+        )
+    return holder
+
+
+def label(plan: Plan) -> str:
+    """What names a label: what it may stand for once is a target's run."""
+    told = {"target": plan.measurement.target, "label": plan.measurement.label}
+    return fingerprint(MeasurementSpec.parse(told))
 
 
 def every(store: Store) -> list[RunFolder]:

@@ -47,13 +47,16 @@ class Stranger(NamedTuple):
 
 
 @contextmanager
-def held(store: Store, name: str, busy: Callable[[str], None] | None = None) -> Iterator[None]:
+def held(
+    store: Store, name: str, busy: Callable[[str], None] | None = None, what: str = ""
+) -> Iterator[None]:
     """Hold a sweep, or a result, while the block runs. A holder that has died loses it to us.
 
     It is a courtesy that saves work, not a safeguard of results: two drivers that slip through
     compute the same, and the store keeps one of each.
     `busy`: called every second while another one has it, with who that is. Without it, raises
     ConfigError, naming the holder, if it is alive. Raises StoreError if the store has no lock.
+    `what`: how messages call it, if not a sweep of that name.
     """
     path, token = f"locks/{name}/holder.json", secrets.token_hex(8)
 
@@ -75,7 +78,7 @@ def held(store: Store, name: str, busy: Callable[[str], None] | None = None) -> 
             break
         if holder and not _dead(holder):
             if busy is None:
-                raise ConfigError(_refusal(name, holder))
+                raise ConfigError(_refusal(what or f"sweep {name}", holder))
             busy(_told(holder))
             time.sleep(PAUSE)
             continue
@@ -140,15 +143,15 @@ def _told(holder: Holder | Stranger) -> str:
     return f"process {holder.pid} on {cut(holder.host)}, last heard of {silent:.0f} s ago"
 
 
-def _refusal(name: str, holder: Holder | Stranger) -> str:
+def _refusal(what: str, holder: Holder | Stranger) -> str:
     if isinstance(holder, Stranger):
         return (
-            f"sweep {name} may be held: {_told(holder)}, is no lock of this program's, so nobody "
+            f"{what} may be held: {_told(holder)}, is no lock of this program's, so nobody "
             "can tell by whom. If no other program writes it, this same command takes over "
             f"{SILENCE:.0f} s after it was written"
         )
     return (
-        f"sweep {name} is held by {_told(holder)}. Wait for it, or stop it; if it is dead, this "
+        f"{what} is held by {_told(holder)}. Wait for it, or stop it; if it is dead, this "
         f"same command takes over at once on that machine, and elsewhere {SILENCE:.0f} s after it "
         "was last heard of"
     )

@@ -19,10 +19,11 @@ from quafu_double import KEY, QUBITS, Platform, measured, serving
 from small_sweep import SmallSweep
 
 from jobs import kinds
-from jobs.devices import plan, run
+from jobs.devices import plan, run, runs
 from jobs.devices.drive import Lacking
 from jobs.devices.runs import RunFolder
 from jobs.store import Record, Store
+from orchestrator.steps import lock
 from qdllm.errors import ConfigError, DeviceError
 from qdllm.processors.spec import MeasurementSpec
 
@@ -296,6 +297,10 @@ def test_what_cannot_be_sent_is_refused_before(swept, store, platform, monkeypat
     platform.step = 1
     refused("rows=999 were asked for, but the test split has 24 texts", rows=999)
     refused("runs on whichever device is free", target="quafu:all-race")
+    refused(
+        "has no target 'six'; did you mean 'Six'\\? There are: Six, Six-sim, sim",
+        target="quafu:six",
+    )
     monkeypatch.delenv("QUAFU_API_KEY")
     refused("needs a key: set QUAFU_API_KEY, or log in once")
     assert not platform.jobs
@@ -325,6 +330,21 @@ def test_a_plan_that_has_changed_or_another_runs_label_sends_nothing(swept, stor
     with pytest.raises(ConfigError, match="label 'first' was used for quafu:Six before, by run"):
         prepared(swept, store, others)
     assert prepared(swept, store, others.model_copy(update={"label": "second"}))
+
+
+def test_of_two_runs_with_one_label_one_goes(swept, store, platform, tmp_path):
+    """Two plans that were confirmed, neither of them begun; the other's driver is at work."""
+    first = prepared(swept, store)
+    second = prepared(swept, store, SPEC.model_copy(update={"rows": 3}))
+    place = ["--home", str(tmp_path / "home"), "--store", store.uri]
+    asks = [student(swept), "--target", "quafu:Six", "--rows", "3", "--set", f"shots={SHOTS}"]
+    with lock.held(store, f"device-{runs.label(first.plan)}"):
+        told = here("orchestrator.device", [*asks, "--confirm", second.folder.name, *place], 2)
+        assert f"run {second.folder.name} is held by process" in told
+    went(swept, store, first.folder)
+    told = here("orchestrator.device", [*asks, "--confirm", second.folder.name, *place], 2)
+    assert f"label 'first' was used for quafu:Six before, by run {first.folder.name}" in told
+    sent_once(platform)
 
 
 def test_ctrl_c_detaches_and_the_same_command_goes_on(swept, store, platform, tmp_path):
@@ -358,6 +378,11 @@ def test_the_command_plans_is_confirmed_and_survives_a_kill(swept, store, platfo
     command = [*asks, "--confirm", name, *place]
     changed = here("orchestrator.device", [*command, "--set", "seed=1"], 2)
     assert "the confirmed plan has seed 0, but 1 was asked for" in changed
+    both = here("orchestrator.device", [*command, "--dry-run"], 2)
+    assert "--dry-run sends nothing, and --confirm sends" in both
+    odd = here("orchestrator.device", [*asks, "--confirm", "../x", *place], 2)
+    assert "no plan is called '../x'" in odd
+    assert not platform.jobs
     program = (
         "import sys\nfrom jobs.devices import plan\nplan.CHUNK = 5\n"
         "from orchestrator.device import main\nsys.exit(main())"
