@@ -21,7 +21,8 @@ from qdllm.processors import readout
 AGAIN = 2
 """How often a task is sent once more that failed in a way that may pass."""
 OFFSET = 100_000
-"""What is added to a chunk's number each time that some of its tasks are sent again."""
+"""What is added to the numbers of a chunk and its job each time that some of its tasks are sent
+again: the job itself may be full."""
 POLLS = ((60.0, 1.0), (600.0, 5.0), (float("inf"), 30.0))
 """Until when, in seconds from the first one, and how often a processor is asked for results."""
 SEARCH = 60.0
@@ -81,8 +82,7 @@ class Drive:
         """
         unsent = waiting = 0
         chunks = [
-            Chunk(number, job, tuple(self.work.chunk(number)))
-            for number, job in enumerate(self.plan.jobs)
+            Chunk(number, job, self.plan.chunk(number)) for number, job in enumerate(self.plan.jobs)
         ]
         for chunk in chunks:
             if not self._sent(chunk):
@@ -104,9 +104,10 @@ class Drive:
             raise failed
         if unsent or waiting:
             return Lacking(unsent, waiting)
-        for number in set(self.plan.jobs):
-            if self.folder.event(f"closed-{number}") is None:
-                self.processor.close(str(self._job(number)))
+        for number in {job + OFFSET * n for job in self.plan.jobs for n in range(AGAIN + 1)}:
+            opened = self.folder.event(f"opened-{number}")
+            if opened and not self.folder.event(f"closed-{number}"):
+                self.processor.close(opened.job)
                 self.folder.note(f"closed-{number}", time=time.time())
         return [self.done[number] for number in range(len(self.work.tasks))]
 
@@ -174,7 +175,7 @@ class Drive:
                     f"{len(failed)} of {len(chunk.tasks)} circuits of chunk {chunk.number} failed "
                     f"for good: {why}; what was counted stays in the store"
                 )
-            chunk = Chunk(chunk.number + OFFSET, chunk.job, tuple(failed))
+            chunk = Chunk(chunk.number + OFFSET, chunk.job + OFFSET, tuple(failed))
             if not self._sent(chunk):
                 return len(chunk.tasks)
         raise AssertionError("the last attempt has ended it")

@@ -46,8 +46,8 @@ class Work:
     """Of each run the layout, and the number of its first text's task."""
     shares: np.ndarray
     """(runs, texts)"""
-    sizes: tuple[int, ...]
-    """Circuits of each chunk."""
+    checks: int
+    """How many tasks come first, by which bits are checked."""
 
     @property
     def digest(self) -> str:
@@ -56,11 +56,6 @@ class Work:
         for task in self.tasks:
             told.update(repr((task.circuit, task.point)).encode())
         return told.hexdigest()
-
-    def chunk(self, number: int) -> range:
-        """The numbers of its tasks."""
-        first = sum(self.sizes[:number])
-        return range(first, first + self.sizes[number])
 
 
 def work(
@@ -103,15 +98,13 @@ def work(
         for row, point in enumerate(made_of.points(plain_NA)):
             add(made, f"r{number}-t{row}", point)
     lasts = [both(measured, f"l{number}-last") for number, measured in enumerate(places)]
-    left = len(tasks) - checks
-    sizes = (checks, *(min(CHUNK, left - first) for first in range(0, left, CHUNK)))
     return Work(
         tasks,
         [Layout(*each) for each in zip(places, firsts, lasts, strict=True)],
         hot,
         texts,
         simulated.shares(every, plain_NA, np.array(weights_W)),
-        sizes,
+        checks,
     )
 
 
@@ -144,13 +137,15 @@ def planned(
             f"{spec.target} takes {limits.qubits} qubits, but the circuit has "
             f"{len(made.layouts[0].measured)}, on a chip of {widest}"
         )
-    if max(made.sizes) > limits.tasks:
+    if made.checks > limits.tasks:
         raise ConfigError(
-            f"{spec.target} takes {limits.tasks} circuits a job, but {max(made.sizes)} are sent "
-            "together"
+            f"{spec.target} takes {limits.tasks} circuits a job, but the first {made.checks}, by "
+            "which bits are checked, belong together"
         )
+    together, left = min(CHUNK, limits.tasks), len(made.tasks) - made.checks
+    sizes = (made.checks, *(min(together, left - first) for first in range(0, left, together)))
     jobs, job, of_job = [], 0, 0
-    for size in made.sizes:
+    for size in sizes:
         if of_job + size > limits.tasks:
             job, of_job = job + 1, 0
         jobs.append(job)
@@ -160,7 +155,7 @@ def planned(
         measurement=spec,
         seed=seed,
         calibration=chip.digest,
-        chunks=made.sizes,
+        chunks=sizes,
         jobs=tuple(jobs),
         digest=made.digest,
         seconds=round(len(made.tasks) * shots * seconds_per_shot, 1),

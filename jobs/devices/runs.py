@@ -58,6 +58,11 @@ class Plan(Spec):
         """Circuits in all."""
         return sum(self.chunks)
 
+    def chunk(self, number: int) -> tuple[int, ...]:
+        """The numbers of its tasks in the run."""
+        first = sum(self.chunks[:number])
+        return tuple(range(first, first + self.chunks[number]))
+
     @property
     def shots(self) -> int:
         """In all."""

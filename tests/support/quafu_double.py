@@ -41,6 +41,8 @@ class Platform:
     taken: Callable[[], None] = lambda: None
     """Called once circuits were taken, before anybody is told."""
     step: int = 1
+    most: int = 40
+    """Circuits of one job."""
     failed: set[str] = field(default_factory=set)
 
     @property
@@ -114,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[0] == "backends":
             limits = {"max_qubits": QUBITS, "min_shots": 1, "max_shots": 100_000}
-            limits |= {"shots_step": platform.step, "max_tasks_per_job": 40}
+            limits |= {"shots_step": platform.step, "max_tasks_per_job": platform.most}
             self.answer({"n_qubits": QUBITS, "limits": limits})
         elif path == "/devices":
             row = {"name": "Six", "status": platform.status, "simulator_available": True}

@@ -115,6 +115,22 @@ def test_what_comes_back_is_what_the_student_says(swept, store, platform):
     assert len(platform.requests) == before
 
 
+def test_more_circuits_than_a_job_takes_make_several(swept, store, platform):
+    platform.most = 7
+    plan = prepared(swept, store)
+    assert plan.plan.chunks == (4, 5, 5, 4)
+    assert plan.plan.jobs == (0, 1, 2, 3)
+    assert isinstance(went(swept, store, plan.folder), Record)
+    sent_once(platform)
+    assert [len(job["tasks"]) for job in platform.jobs.values()] == [4, 5, 5, 4]
+    platform.most = 4
+    few = prepared(swept, store, SPEC.model_copy(update={"label": "few"})).plan
+    assert few.chunks == (4, 4, 4, 4, 2)
+    platform.most = 3
+    with pytest.raises(ConfigError, match="takes 3 circuits a job, but the first 4, by which bits"):
+        prepared(swept, store, SPEC.model_copy(update={"label": "none"}))
+
+
 def test_as_what_each_circuit_was_run_stays_with_its_counts_and_is_told(swept, store, platform):
     plan = prepared(swept, store)
     record = went(swept, store, plan.folder)
@@ -241,6 +257,10 @@ def test_a_failure_that_may_pass_is_sent_again_and_another_ends_the_run(swept, s
     record = went(swept, store, prepared(swept, store).folder)
     assert isinstance(record, Record)
     assert len(platform.tasks) == CIRCUITS + 1
+    assert [(len(job["tasks"]), job["closed"]) for job in platform.jobs.values()] == [
+        (CIRCUITS, True),
+        (1, True),
+    ]
     platform.fails |= {"r0-t4": False}
     other = SPEC.model_copy(update={"label": "second"})
     plan, before = prepared(swept, store, other), len(platform.tasks)
