@@ -11,12 +11,12 @@ from qdllm.visible import visible_lines
 class Screen(Console):
     """A console of rich's on which labels, names and messages have no power.
 
-    Nothing in them is an escape sequence, and no bracket is markup.
+    Nothing in them is an escape sequence, no bracket is markup, no word between colons an emoji.
     """
 
     def __init__(self, **options: object) -> None:
         """As rich's."""
-        super().__init__(markup=False, highlight=False, **options)  # type: ignore[arg-type]
+        super().__init__(markup=False, emoji=False, highlight=False, **options)  # type: ignore[arg-type]
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -61,6 +61,7 @@ EVALUATIONS = Kind(
     standing=_standing,
     figures=_figures,
     opinion=_opinion,
+    title=lambda record: str(record.spec["backend"]),
     kept="source",
 )
 KINDS = (EVALUATIONS,)

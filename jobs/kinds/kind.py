@@ -160,6 +160,8 @@ class Kind:
     """What MLflow shows of one that is made of a champion."""
     opinion: Callable[[Record, Record], str] = lambda record, champion: ""
     """What one that is made of a champion says of it: its own record, and the champion's."""
+    title: Callable[[Record], str] = lambda record: record.kind
+    """What that is called: whose opinion it is."""
     kept: Literal["always", "used", "source"] = "always"
     """What housekeeping must leave: all; those that a trial was made from; or those whose own
     sources stay."""

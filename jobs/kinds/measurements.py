@@ -40,12 +40,16 @@ def _title(record: Record) -> str:
     spec = record.spec
     parts = [str(spec["target"]).rpartition("/")[2]]
     if spec["target"] == "shots":
-        parts = [f"{spec['shots']:,} shots"]
-    elif "shots" in spec:
-        parts.append(f"{spec['shots']:,} shots")
+        parts = []
+    if "shots" in spec:
+        parts.append(_many(spec["shots"], "shot"))
     if spec.get("rows"):
-        parts.append(f"{record.summary['rows']:,} texts")
+        parts.append(_many(record.summary["rows"], "text"))
     return ", ".join((*parts, *_otherwise(record)))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _otherwise(record: Record) -> Sequence[str]:
@@ -109,8 +113,8 @@ def _opinion(record: Record, champion: Record) -> str:
     told = f" ({_told(record)}), raw {raw:.4f}" if _told(record) else ""
     return (
         f"{SHORT[record.spec['split']]} {ours:.4f}{told}, exact {exact:.4f} on the same "
-        f"{record.summary['rows']:,} text{'s' * (record.summary['rows'] != 1)}; standard errors of "
-        f"one seed: {errors}{_costs(record)}{_ran(record)}"
+        f"{_many(record.summary['rows'], 'text')}; standard errors of one seed: {errors}"
+        f"{_costs(record)}{_ran(record)}"
     )
 
 
@@ -201,6 +205,7 @@ MEASUREMENTS = Kind(
     standing=_standing,
     figures=_figures,
     opinion=_opinion,
+    title=_title,
     kept="source",
 )
 KINDS = (MEASUREMENTS,)

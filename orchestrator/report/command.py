@@ -88,9 +88,9 @@ def show(found: Findings, over_splits: Sequence[Any] = ()) -> None:
             *filter(None, [rivals.table(found, wide=console.width >= rivals.WIDE)]),
         ]
         for record in found.evaluations:
-            opinion = kinds.kind(record.kind).opinion(record, found.champion.record)
-            name = record.spec.get("backend") or record.spec.get("target", record.kind)
-            lines.append(f"{name}: {opinion}")
+            kind = kinds.kind(record.kind)
+            opinion = kind.opinion(record, found.champion.record)
+            lines.append(f"{kind.title(record)}: {opinion}")
     else:
         lines.append(tables.no_champion_line(found.order))
     lines += over_splits

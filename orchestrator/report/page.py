@@ -156,9 +156,8 @@ def _measured(found: Findings) -> Iterator[str]:
     """What the champion's measurements by devices say of themselves."""
     for record in found.evaluations:
         if found.champion and "errors" in record.summary:
-            yield f"{record.spec['target']}: " + kinds.kind(record.kind).opinion(
-                record, found.champion.record
-            )
+            kind = kinds.kind(record.kind)
+            yield f"{kind.title(record)}: {kind.opinion(record, found.champion.record)}"
 
 
 def _told(found: Findings, standings: Iterable[Standing]) -> Iterator[Row]:

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from jobs.screen import Screen, say
 
-EVIL = "\x1b[31mred\x1b[0m\x07-\u202eback-[bold]name[/]-[/]"
-SEEN = r"\x1b[31mred\x1b[0m\x07-\u202eback-[bold]name[/]-[/]"
+EVIL = "\x1b[31mred\x1b[0m\x07-\u202eback-[bold]name[/]-[/]-:six:"
+SEEN = r"\x1b[31mred\x1b[0m\x07-\u202eback-[bold]name[/]-[/]-:six:"
 
 
 def shown(renderable, **how):
