@@ -1,8 +1,8 @@
 """`python -m bench.sweep [--quick]`: what the orchestration adds to the trials, and where it goes.
 
 Runs the real command on a store that holds features and soft labels (made-up ones, which cost a
-student what others do): many trials of a tenth of a second, a few of seconds, then trials that do
-nothing, and last the plan of a large grid.
+student what others do): many trials of a tenth of a second, a few of seconds, and last the plan of
+a large grid.
 """
 
 import argparse
@@ -47,11 +47,10 @@ class Sizes:
     short: int = 1000
     long: int = 20
     long_epochs: int = 10
-    idle: int = 1000
     planned: int = 10_000
 
 
-QUICK = Sizes(short=100, long=6, long_epochs=2, idle=100, planned=1000)
+QUICK = Sizes(short=100, long=6, long_epochs=2, planned=1000)
 
 
 def main() -> None:
@@ -97,8 +96,6 @@ def run(sizes: Sizes, home: Path) -> None:
             f"{definition.name}: {len(timeline.trials)} trials, {CORES} at once",
             course(found, timeline),
         )
-    command("bench.idle", str(home / "idle.json"), str(sizes.idle))
-    _show(f"{sizes.idle} trials that do nothing", idle(Recording(home / "idle.json")))
     _show_plans(sizes.planned, planning(home, large))
 
 
@@ -171,17 +168,6 @@ def course(found: Recording, timeline: Timeline) -> dict[str, str]:
             ),
             "MLflow's writer after the last end, s": f"{written - timeline.ended:.1f}",
         }
-    )
-
-
-def idle(found: Recording) -> dict[str, str]:
-    """What Tune and Ray need for a trial that does nothing."""
-    ends = [span.ended for span in found.spans if span.name == "ended"]
-    seconds, used = ends[-1] - ends[0], found.cpu(ends[0], ends[-1])
-    return (
-        {"trials a second": f"{(len(ends) - 1) / seconds:.0f}"}
-        | {f"  CPU ms a trial: {role}": f"{used[role] / len(ends) * 1e3:.0f}" for role in OURS[:3]}
-        | {"  of the cores, other programs took": f"{used['others'] / seconds / CORES:.0%}"}
     )
 
 
