@@ -203,7 +203,7 @@ def test_a_search_that_was_killed_goes_on_and_can_be_made_longer(warm, moment, t
     pause(moment, 1)
     kill(driver)
     before = search.created()
-    output = search.run()
+    output = search.here(*ALONE)
     assert planned(output) == (len(before), 6 - len(before))
     six = search.created()
     assert len(six) == len(table(output)) - 3 == 6
