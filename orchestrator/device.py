@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def device(chosen: argparse.Namespace) -> int:
     if chosen.fetch:
         if chosen.champion is not None or asked:
             raise ConfigError("--fetch takes what came of all runs, so it stands alone")
-        return processors.fetch(options.read(chosen))
+        return _with(chosen, processors.fetch)
     if bool(chosen.target) == bool(chosen.export):
         raise ConfigError("give --target NAME to measure the student, or --export DIR")
     if chosen.dry_run and chosen.confirm is not None:
@@ -97,20 +97,29 @@ def device(chosen: argparse.Namespace) -> int:
     if not chosen.champion:
         raise ConfigError(f"give a student's fingerprint, or {MODEL}NAME@champion")
     spec = _asked(chosen) if chosen.target else None
+    if spec is not None and not _real(spec) and (chosen.confirm is not None or chosen.dry_run):
+        raise ConfigError(
+            f"{spec.target} is simulated here and costs nothing: leave --dry-run and --confirm out"
+        )
+
+    def done(where: options.Locations) -> int:
+        student = _student(where, chosen.champion)
+        if spec is None:
+            return _export(where.store, student, chosen.export)
+        if _real(spec):
+            return processors.ask(where, student, spec, chosen.dry_run, chosen.confirm)
+        return _measure(where, student, spec)
+
+    return _with(chosen, done)
+
+
+def _with(chosen: argparse.Namespace, do: Callable[[options.Locations], int]) -> int:
+    """Do it where the command line says. Of a store that was none, nothing is left."""
     where = options.read(chosen)
-    student = _student(where, chosen.champion)
-    if spec is None:
-        _export(where.store, student, chosen.export)
-    elif _real(spec):
-        return processors.ask(where, student, spec, chosen.dry_run, chosen.confirm)
-    else:
-        if chosen.confirm or chosen.dry_run:
-            raise ConfigError(
-                f"{spec.target} is simulated here and costs nothing: leave --dry-run and --confirm "
-                "out"
-            )
-        _measure(where, student, spec)
-    return 0
+    try:
+        return do(where)
+    finally:
+        where.store.tidy()
 
 
 def _real(spec: Any) -> bool:
@@ -158,7 +167,7 @@ def _student(where: options.Locations, name: str) -> str:
     return found[0]
 
 
-def _measure(where: options.Locations, student: str, spec: Any) -> None:
+def _measure(where: options.Locations, student: str, spec: Any) -> int:
     """Measure it in this process, unless the store has it, and say what came of it."""
     from jobs import measure
     from jobs.kinds import Job
@@ -177,13 +186,15 @@ def _measure(where: options.Locations, student: str, spec: Any) -> None:
             assert made is not None, "a maker that failed has raised"
             phase.note = processors.opinion(where.store, made)
         processors.tell(where, terminal, made)
+    return 0
 
 
-def _export(store: Store, student: str, folder: str) -> None:
+def _export(store: Store, student: str, folder: str) -> int:
     from jobs.export import export
 
     path = Path(folder).expanduser().absolute()
     print(*export(store, student, path), sep="\n")
+    return 0
 
 
 if __name__ == "__main__":

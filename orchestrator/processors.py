@@ -51,24 +51,27 @@ def fetch(where: options.Locations) -> int:
     """Take what has come of every run that was begun. Returns 0, or 1 where some are not whole."""
     from jobs.devices import outcome, run, runs
 
+    begun = runs.every(where.store)
+    if not begun:
+        print(f"no run was begun in {where.store.uri}")
+        return 0
     left = 0
     with terminal(where) as screen:
-        begun = [one for one in runs.every(where.store) if one.event("opens-0")]
         for folder in begun:
-            plan = folder.plan()
-            job = outcome.job_of(plan)
-            if where.store.has(job.kind, job.fingerprint):
-                screen.print(f"run {folder.name} is whole: {job.kind}/{job.fingerprint}")
-                continue
             try:
+                if folder.event("opens-0") is None:
+                    continue  # a plan alone
+                plan = folder.plan()
+                job = outcome.job_of(plan)
+                if where.store.has(job.kind, job.fingerprint):
+                    screen.print(f"run {folder.name} is whole: {job.kind}/{job.fingerprint}")
+                    continue
                 asked = run.processor(plan.measurement.target)
                 dataset = texts(where.store, plan.student)
                 left += _go(where, screen, folder, dataset, asked, False)
             except QdllmError as error:
                 screen.print(f"run {folder.name}: {error}")
                 left += 1
-        if not begun:
-            screen.print(f"no run was begun in {where.store.uri}")
     return 1 if left else 0
 
 

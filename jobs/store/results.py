@@ -88,6 +88,8 @@ class Store:
         self._folder = address.folder(uri)
         self.uri = self._folder.as_uri() if self._folder else uri.rstrip("/")
         try:
+            above = [self._folder, *self._folder.parents] if self._folder else []
+            self._made = [folder for folder in above if not folder.exists()]
             self._backend: Any = (
                 obstore.store.LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
                 if self._folder
@@ -96,6 +98,12 @@ class Store:
         except (BaseError, OSError, ValueError) as error:
             what = f"make the store's folder {self._folder}" if self._folder else f"use {self.uri}"
             raise ConfigError(f"cannot {what}: {address.reason(error)}") from None
+
+    def tidy(self) -> None:
+        """Take away the folders that were made for this store, as far as nothing is in them."""
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def fingerprints(self, kind: str) -> frozenset[str]:
         """Fingerprints of all results of a kind that have a record."""

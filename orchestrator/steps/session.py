@@ -48,6 +48,7 @@ class Session:
             # the process.
             self.terminal.leave(130, INTERRUPTED)
         self._open.close()
+        self.store.tidy()
 
     def connect(self) -> None:
         """Have the executor ready: only a sweep that lacks something needs it."""

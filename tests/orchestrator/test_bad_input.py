@@ -177,6 +177,7 @@ def test_a_home_that_an_address_could_not_have_is_refused_before_anything(
     assert f"could not have the {odd}; choose another home" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
     assert main([*GRID, "--dry-run", "--home", str(tmp_path / "a#b 100% [c] & ह")]) == 0
+    assert not list(tmp_path.iterdir())  # nor does a dry run leave anything
 
 
 def test_a_home_that_is_a_file_is_one_message(tmp_path, capfd):

@@ -312,6 +312,14 @@ def test_where_mlflow_is_not_what_was_measured_stays_in_the_store(swept, place, 
     assert "the database is another program's" in printed
 
 
+@pytest.mark.parametrize("arguments", [["--fetch"], ["x", "--target", "shots"]])
+def test_where_there_was_nothing_there_is_nothing_after(tmp_path, arguments):
+    home = tmp_path / "home"
+    status = 0 if arguments == ["--fetch"] else 2
+    here("orchestrator.device", [*arguments, "--home", str(home)], status)
+    assert not home.exists()
+
+
 def test_more_rows_than_there_are(swept, place):
     printed = here(
         "orchestrator.device", [champion(swept), "--target", "shots", "--rows", "999", *place], 2
