@@ -94,17 +94,19 @@ def positions(path: Path, wanted: Wanted, columns: Sequence[str], hint: str = ""
                 )
             places.append(column - 1)
             continue
-        if column not in columns:
+        # White space around a name, or what nobody sees in it, makes it no other name.
+        spelt = columns if column in columns else [labels.plain(name) for name in columns]
+        if column not in spelt:
             message = missing(path, setting, column, columns, hint)
             raise NoColumn(message, setting, column)
-        if columns.count(column) > 1:
-            numbers = [place for place, name in enumerate(columns, 1) if name == column]
+        if spelt.count(column) > 1:
+            numbers = [place for place, name in enumerate(spelt, 1) if name == column]
             raise ConfigError(
                 f"{visible(path)} has {len(numbers)} columns {column!r}, the numbers "
                 f"{' and '.join(map(str, numbers))}; rename one of them, or name all wanted "
                 "columns by number"
             )
-        places.append(columns.index(column))
+        places.append(spelt.index(column))
     return places
 
 
@@ -112,6 +114,8 @@ def missing(path: Path, setting: str, column: str, columns: Sequence[str], hint:
     """Why a table has no such column. `hint`: about a table that has no header at all."""
     if hint:
         return f"{visible(path)} has no column {column!r}: {hint}"
+    if len(columns) < 2 and not "".join(columns).strip():
+        return f"{visible(path)} is empty"
     names = [name for name in columns if name.strip()]
     unnamed = len(columns) - len(names)
     same = [name for name in names if name.strip().casefold() == column.casefold()]
@@ -152,10 +156,10 @@ def listed(
             if len(values) != len(columns):
                 those = "the header" if header else "the first line"
                 raise Malformed(
-                    f"{visible(path)}, line {number}: {len(values)} fields, but {those} has "
-                    f"{len(columns)}{'' if not told else f' ({told})'}. Put double quotes around "
-                    "a field that holds a separator, a quote or a line break, and double each "
-                    "quote in it"
+                    f"{visible(path)}, line {number}: {len(values)} field"
+                    f"{'s' * (len(values) != 1)}, but {those} has {len(columns)}"
+                    f"{'' if not told else f' ({told})'}. Put double quotes around a field that "
+                    "holds a separator, a quote or a line break, and double each quote in it"
                 )
             yield number, [values[place] for place in places]
 

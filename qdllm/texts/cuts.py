@@ -79,11 +79,6 @@ def _beside(
 
 def _check(labels_N: np.ndarray, classes: tuple[str, ...]) -> None:
     """Raises ConfigError for fewer than two classes, and for too few texts."""
-    if not len(labels_N):
-        raise ConfigError(
-            "there is no text with a label; name the columns that hold texts and labels with --set "
-            "task.text_column=… and --set task.label_column=…"
-        )
     if len(classes) < 2:
         raise ConfigError(
             f"all texts are of one class ({some(classes)}), but at least two classes are needed: "

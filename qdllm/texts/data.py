@@ -155,6 +155,8 @@ def load(task: TaskSpec, *, progress: Callable[[int, int], None] | None = None) 
             "such as [0.6, 0.2, 0.2]"
         )
     kept = _without_repeats(rows)
+    if not kept.rows:
+        raise ConfigError(_nothing(source, kept))
     classes = _classes(source)
     label_of = {label: number for number, label in enumerate(classes)}
     labels_N = np.array([label_of[rows.labels[row]] for row in kept.rows], np.int64)
@@ -197,6 +199,22 @@ class _Kept(NamedTuple):
     contradictions: int
     empty: int
     unlabelled: int
+
+
+def _nothing(source: Source, kept: _Kept) -> str:
+    """Why no text is left, and what to do about the cause of most of it."""
+    if not source.rows.texts:
+        return f"there is no text: {visible(source.address)} holds no rows"
+    if kept.contradictions >= kept.unlabelled + kept.empty:
+        return (
+            f"no text is left: all {kept.contradictions:,} rows with a label are of texts that "
+            "stand in two classes or more, so that no label is right; keep one label of each, or "
+            "name another column with --set task.label_column=…"
+        )
+    return (
+        "there is no text with a label; name the columns that hold texts and labels with --set "
+        "task.text_column=… and --set task.label_column=…"
+    )
 
 
 def _without_repeats(rows: Rows) -> _Kept:

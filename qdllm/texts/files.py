@@ -48,6 +48,20 @@ LIKELY = (
     "euc_kr",
 )
 """Encodings that an error may offer; first the Western one, and two that differ from it little."""
+CONTENTS = {
+    b"\x1f\x8b": "packed by gzip; let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; let its name end in .zst",
+    b"BZh91AY&SY": "packed by bzip2; unpack it",
+    b"\xfd7zXZ": "packed by xz; unpack it",
+    b"PK\x03\x04": "a ZIP archive, as workbooks are; unpack it, or save it as CSV",
+    b"\xd0\xcf\x11\xe0": "a document of an older office program; save it as CSV",
+    b"PAR1\x15": "a Parquet file; let its name end in .parquet",
+    b"ARROW1\0": "an Arrow file; let its name end in .arrow",
+    b"SQLite format 3\0": "a database of SQLite's; export a table of it as CSV",
+    b"%PDF-1.": "a PDF; save its text",
+    b"\x89PNG": "a picture",
+}
+"""What a file that is no text may be, by how it begins, and what to do about it."""
 HEAD = 1 << 12
 """Bytes at the beginning of a file that tell UTF-16 without a mark."""
 FOREIGN = 1 << 16
@@ -74,7 +88,11 @@ def lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
     a file that cannot be opened.
     """
     with opened(path) as stream:
-        found = encoding_of(stream.peek(HEAD)[:HEAD], encoding)
+        head = stream.peek(HEAD)[:HEAD]
+        for begin, what in CONTENTS.items():
+            if head.startswith(begin):
+                raise ConfigError(f"{visible(path)} is no text: it is {what}")
+        found = encoding_of(head, encoding)
         try:
             with io.TextIOWrapper(stream, found, newline=newline) as decoded:
                 yield from decoded

@@ -52,7 +52,7 @@ def _json_lines(path: Path, wanted: Wanted, lines: Iterable[str]) -> Table:
             try:
                 record = _decoder().decode(line)
             except (ValueError, RecursionError) as error:
-                raise ConfigError(f"{visible(path)}, line {number}: not JSON: {error}") from None
+                raise ConfigError(_not_json(path, number, error)) from None
             if not isinstance(record, dict):
                 raise ConfigError(
                     f"{visible(path)}, line {number}: a JSON object such as "
@@ -72,8 +72,7 @@ def _items(path: Path, text: str, begin: int) -> Iterator[tuple[int, Any]]:
         try:
             item, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            reason = str(error).partition(": line")[0]
-            raise ConfigError(f"{visible(path)}, line {line}: not JSON: {reason}") from None
+            raise ConfigError(_not_json(path, line, error)) from None
         yield line, item
         at = _next(text, at)
         if text[at : at + 1] != ",":
@@ -181,6 +180,16 @@ def _objects(
 def _brief(value: Any) -> str:
     """The beginning of a value as JSON."""
     return visible(json.dumps(value, ensure_ascii=False))[:60]
+
+
+def _not_json(path: Path, line: int, error: ValueError | RecursionError) -> str:
+    """What is wrong with a record that begins in that line."""
+    why = str(error)
+    if isinstance(error, RecursionError):
+        why = "more lists and objects lie in each other than can be read"
+    elif isinstance(error, json.JSONDecodeError):
+        why = error.msg.removesuffix(" starting at")
+    return f"{visible(path)}, line {line}: not JSON: {why}"
 
 
 def _decoder() -> json.JSONDecoder:

@@ -192,6 +192,22 @@ def test_every_row_is_kept_or_counted(tmp_path):
     )
 
 
+def test_a_source_of_contradictions_alone_is_refused_as_such(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f"text {n},a\ntext {n},b\n" for n in range(40)))
+    message = refusal(TaskSpec(data=str(path)))
+    assert "all 80 rows with a label are of texts that stand in two classes or more" in message
+
+
+def test_white_space_makes_no_other_column(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = "".join(f"text {n} , {'ab'[n % 2]}\n" for n in range(40))
+    path.write_text(f"text , label\n{rows}")
+    assert load(TaskSpec(data=str(path))).classes == ("a", "b")
+    path.write_text(f"text , text\n{rows}")
+    assert "has 2 columns 'text', the numbers 1 and 2" in refusal(TaskSpec(data=str(path)))
+
+
 def test_a_source_without_labels_is_refused(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("text,label\n" + "".join(f"text {n},\n" for n in range(40)))
