@@ -42,10 +42,15 @@ class Predictor:
         for start in range(0, len(there), ROWS):
             rows = there[start : start + ROWS]
             # As a data set's texts are stripped before a model is trained on them.
-            read_NH = self.read([str(texts[row]).strip() for row in rows])
+            read_NH = self.read([_whole(str(texts[row])).strip() for row in rows])
             logits_NC = self.model.predict(read_NH)[0]
             probabilities_NC[rows] = torch.softmax(logits_NC, -1).numpy()
         labels: list[str | None] = [None] * len(texts)
         for row in there:
             labels[row] = self.classes[probabilities_NC[row].argmax()]
         return Prediction(labels, probabilities_NC)
+
+
+def _whole(text: str) -> str:
+    """Halves of a character, as JSON that was cut has them, joined if they are one, or else �."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

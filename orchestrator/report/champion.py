@@ -10,7 +10,7 @@ from orchestrator.plan.ranking import OBJECTIVE, Result
 from orchestrator.report import tables
 from orchestrator.report.findings import Findings
 from orchestrator.report.rendering import environment
-from qdllm import families, saved
+from qdllm import families, outside, saved
 from qdllm.errors import ConfigError
 from qdllm.models import FITTED, pinned
 from qdllm.tfidf import Tfidf
@@ -70,7 +70,7 @@ def export(found: Findings, store: Store, folder: Path) -> None:
         raise ConfigError(f"{found.name} has no champion yet, so there is none to export")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--export {folder}: there is something already; give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    outside.folder(folder)
     save(found, store, folder)
     (folder / CARD).write_text(
         card(found, store, (folder / saved.ENCODER).is_dir()), encoding="utf-8"

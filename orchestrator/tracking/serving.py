@@ -62,7 +62,10 @@ def _column(given: Any) -> pd.Series:
     if isinstance(given, pd.Series):
         return given
     if isinstance(given, Mapping):
-        given = pd.DataFrame({key: np.atleast_1d(value) for key, value in given.items()})
+        try:
+            given = pd.DataFrame({key: np.atleast_1d(value) for key, value in given.items()})
+        except ValueError:
+            raise _refusal("a table's columns are lists of one length, and of no lists") from None
     elif isinstance(given, Sequence):
         tables = len(given) > 0 and all(isinstance(row, Mapping) for row in given)
         if not tables:

@@ -72,6 +72,15 @@ def test_the_card_tells_intervals_texts_and_lineage(small, chosen, exported):
     assert {line.count("|") for line in rows if "champion" in line} == {header.count("|")}
 
 
+def test_a_place_that_cannot_be_is_one_message(small, home, tmp_path, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere" / "x")
+    for place in ("/proc/1/x", str(link)):
+        given = [small.record.fingerprint, "--home", str(home), "--export", place]
+        assert command.main(given) == 2
+        assert f"cannot use {place!r}" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten(small, home, exported, capsys):
     before = (exported / champion.CARD).read_bytes()
     given = [small.record.fingerprint, "--home", str(home), "--export", str(exported)]

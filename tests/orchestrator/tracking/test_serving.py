@@ -103,6 +103,15 @@ def test_no_texts_have_no_labels(folder):
     assert probabilities_NC.shape == (0, 2)
 
 
+def test_half_a_character_spoils_no_text(folder):
+    """As JSON has it where an emoji was cut in two."""
+    predict = Predictor(folder)
+    labels, probabilities_NC = predict(["bake the soup \ud83c", "bake the soup \ud83c\udf5c"])
+    assert labels == ["kitchen", "kitchen"]
+    whole = predict(["bake the soup \ufffd", "bake the soup 🍜"])[1]
+    np.testing.assert_allclose(probabilities_NC, whole, atol=1e-5)
+
+
 def test_a_row_without_a_text_has_no_label_and_changes_no_other(folder):
     predict = Predictor(folder)
     labels, probabilities_NC = predict(["bake the soup", None, "", " \n", "wind and rain"])
@@ -239,6 +248,8 @@ def test_a_number_is_a_text_and_a_whole_one_is_written_so(loaded):
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the columns here: 'text', 'text'"),
         (["a", ["b"]], "row 2 holds a list; a text, a number or nothing is wanted"),
         (5, "a table or a list of texts is wanted, not a int"),
+        ({"text": ["a"], "id": [1, 2]}, "a table's columns are lists of one length"),
+        ({"columns": ["text"], "data": [["a"]]}, "a table's columns are lists of one length"),
     ],
 )
 def test_what_cannot_be_a_text_is_named(loaded, sent, message):
