@@ -70,21 +70,26 @@ def name_axes(ax: Axes, x: str, y: str) -> None:
 
 
 def legend(figure: Figure, ax: Axes, title: str = "", columns: int = 4) -> None:
-    """The legend of one axes, above everything."""
+    """The legend of one axes, above everything, in so many columns as have room."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        [plain(name) for name in labels],
-        title=plain(title) or None,
-        loc="outside upper center",
-        ncols=min(columns, len(labels)),
-        fontsize=SMALL,
-        title_fontsize=SMALL,
-        labelcolor=INK,
-        frameon=False,
-        handlelength=1.4,
-        columnspacing=1.2,
-    ).get_title().set_color(INK)
+    for count in range(min(columns, len(labels)), 0, -1):
+        made = figure.legend(
+            handles,
+            [plain(name) for name in labels],
+            title=plain(title) or None,
+            loc="outside upper center",
+            ncols=count,
+            fontsize=SMALL,
+            title_fontsize=SMALL,
+            labelcolor=INK,
+            frameon=False,
+            handlelength=1.4,
+            columnspacing=1.2,
+        )
+        made.get_title().set_color(INK)
+        if count == 1 or made.get_window_extent().width <= figure.bbox.width:
+            break
+        made.remove()
 
 
 def cells(ax: Axes, values: np.ndarray, low: float, high: float, texts: list[list[str]]) -> None:

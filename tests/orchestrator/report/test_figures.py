@@ -11,7 +11,7 @@ from PIL import Image
 from small_sweep import CLASSES, SmallSweep, sweep
 
 from orchestrator.report import figures
-from orchestrator.report.figures.canvas import NIGHT
+from orchestrator.report.figures.canvas import NIGHT, legend, sheet
 from orchestrator.report.figures.students import BINS, calibration_bins
 from orchestrator.report.findings import Findings
 from qdllm import metrics
@@ -56,6 +56,17 @@ def test_every_picture_is_drawn_and_says_what_it_shows(found):
         image = Image.open(BytesIO(figures.png(picture)))
         assert image.width == 720
         assert image.text["Description"] == picture.caption
+
+
+def test_a_legend_is_no_wider_than_its_picture():
+    names = ("champion", "logistic regression on TF-IDF (37,908)", "classical head (8,507)")
+    figure, (ax,) = sheet(2.0)
+    for name in names:
+        ax.plot([0], label=name)
+    legend(figure, ax)
+    (made,) = figure.legends
+    assert [text.get_text() for text in made.get_texts()] == list(names)
+    assert made.get_window_extent().width <= figure.bbox.width
 
 
 def test_a_picture_is_the_same_each_time_and_keeps_its_place(found):
