@@ -102,7 +102,8 @@ def test_mindquantum_reads_it(paper):
 
 
 def test_pennylane_reads_it(paper):
-    qml = pytest.importorskip("pennylane")  # of the extra `bench`
+    import pennylane as qml
+
     spec, angles_NA, weights_W, exact = paper
     text = bound(circuit(spec), weights_W.tolist(), angles_NA[0].tolist(), 3)
     lines = [line for line in text.splitlines() if not line.startswith(("include", "bit", "c["))]
