@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from qdllm.processors.spec import MeasurementSpec
+from qdllm.processors.spec import MeasurementSpec, parsed
 from qdllm.rivals.specs import StatesSpec, TokensSpec
 from qdllm.specs import EncoderSpec, EvaluationSpec, Spec, TaskSpec, TeacherSpec
 
@@ -69,3 +69,13 @@ class MeasurementRequest(Spec):
     measurement: MeasurementSpec = MeasurementSpec()
     student: str = Field(pattern=r"^[0-9a-f]{16}$")
     store: str
+
+    @field_validator("measurement")
+    @classmethod
+    def _simulated(cls, measurement: MeasurementSpec) -> MeasurementSpec:
+        if parsed(measurement.target).real:
+            raise ValueError(
+                f"target {measurement.target} may cost something; it is asked by "
+                "python -m orchestrator.device"
+            )
+        return measurement

@@ -141,6 +141,9 @@ class Kind:
     """Such names, for a message that lists them."""
     suits: Callable[[TrialSpec], bool] = lambda champion: True
     """Whether such a one can be made of that champion."""
+    tried: Callable[[Any, TrialSpec], None] = nobody
+    """Raises ConfigError, before anything is trained, where one with that spec could not be made
+    of such a champion."""
 
     content: Mapping[str, Any] = field(default_factory=dict)
     """The types of what is read in its summary, by key; `*`: of all other keys. A key may be

@@ -8,7 +8,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from jobs.kinds.kind import Count, Kind, Number, Record, Standing, measured
+from qdllm.errors import ConfigError
+from qdllm.messages import shown
 from qdllm.processors import chips
+from qdllm.processors.layout import enough
 from qdllm.processors.spec import OFFERED, MeasurementSpec, known, named, parsed
 from qdllm.specs import Spec, TrialSpec
 
@@ -20,7 +23,21 @@ RIGHT = {
 
 
 def _named(name: str) -> MeasurementSpec | None:
-    return named(name) if known(name) else None
+    if not known(name):
+        return None
+    spec = named(name)
+    if parsed(spec.target).real:
+        raise ConfigError(
+            f"{shown(name)} may cost something, so no sweep asks it; measure a champion there by "
+            "python -m orchestrator.device"
+        )
+    return spec
+
+
+def _tried(spec: MeasurementSpec, champion: Any) -> None:
+    target = parsed(spec.target)
+    if target.chip:
+        enough(champion.circuit.qubits, chips.calibration(target.chip))
 
 
 def _suits(champion: TrialSpec) -> bool:
@@ -184,6 +201,7 @@ MEASUREMENTS = Kind(
         "and of IBM's fake chips, as in fake_fez-sim",
     ),
     suits=_suits,
+    tried=_tried,
     content={
         "metrics": _METRICS,
         "raw": _METRICS,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jobs import kinds
 from orchestrator.grid import Grid
 from orchestrator.plan import plan
 from orchestrator.plan.forecast import needs
@@ -26,6 +27,7 @@ def prepare(
     session: Session, definition: Grid, task: TaskSpec, specs: Sequence[TrialSpec]
 ) -> Sweep:
     """Read the task's texts, name every result, and show what is held and what would run."""
+    _try_evaluations(definition, specs)
     dataset = _load_texts(session, task)
     _check_name(f"{definition.name}-{dataset.name}")
     planned = plan(
@@ -51,6 +53,14 @@ def prepare(
         session.terminal.print(f"scheduler {name} stops nothing without Ray: all run to their end")
     missing = sum(line.missing for line in lines)
     return Sweep(session, definition, dataset, planned, missing, lost)
+
+
+def _try_evaluations(definition: Grid, specs: Sequence[TrialSpec]) -> None:
+    """Raises ConfigError for what could not be made of a trial once it is the champion."""
+    for name in filter(None, (*definition.evaluations, definition.champion.under)):
+        kind, spec = kinds.evaluation(name)
+        for each in filter(kind.suits, specs):
+            kind.tried(spec, each)
 
 
 def _check_name(name: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from qdllm.circuits.circuit import (
     angle_count,
+    circuit,
     gates,
     observable_count,
     observables,
@@ -20,6 +21,8 @@ from qdllm.errors import ConfigError, TrialError
 from qdllm.families.family import Family
 from qdllm.messages import shown
 from qdllm.processors import chips
+from qdllm.processors.chains import formed
+from qdllm.processors.layout import enough
 from qdllm.specs import (
     EncoderSpec,
     FitSpec,
@@ -83,7 +86,10 @@ class Quantum(Family[StudentSpec]):
     reads = ("features", "soft_labels")
 
     def check(self, spec: StudentSpec, texts_C: Sequence[int]) -> None:
-        """Raise ConfigError where a batch would take more than `MEMORY`."""
+        """Raise ConfigError where a batch would take more than `MEMORY`, or a chip is too small."""
+        if spec.circuit.noise:
+            without_bit = formed(circuit(spec.circuit), "two-chains").branches[0]
+            enough(without_bit.qubits, chips.calibration(spec.circuit.noise))
         if problem := _too_large(spec, sum(texts_C)):
             raise ConfigError(problem)
 
@@ -121,9 +127,9 @@ class Quantum(Family[StudentSpec]):
 
     def work(self, spec: StudentSpec) -> tuple[tuple[Any, ...], float]:
         """As Family does."""
-        circuit, fit = spec.circuit, spec.fit
-        work = len(spec.seeds) * fit.epochs * (circuit.layers + BESIDE)
-        alike = (circuit.model_copy(update={"layers": 1}), fit.batch_size)
+        fit = spec.fit
+        work = len(spec.seeds) * fit.epochs * (spec.circuit.layers + BESIDE)
+        alike = (spec.circuit.model_copy(update={"layers": 1}), fit.batch_size)
         return alike, work
 
 
@@ -145,9 +151,9 @@ def _too_large(spec: StudentSpec, texts: int) -> str:
 
 
 @lru_cache
-def _program(circuit: CircuitSpec) -> Program:
+def _program(spec: CircuitSpec) -> Program:
     """As the engine has it, whose own comes with torch."""
-    return compile_gates(gates(circuit), circuit.qubits, observables(circuit))
+    return compile_gates(gates(spec), spec.qubits, observables(spec))
 
 
 def student_parameters(circuit: CircuitSpec, features: int, classes: int) -> int:

@@ -210,12 +210,26 @@ def _placing(qubits: int, wanted: Counter[Pair], chip: Calibration) -> tuple[int
     for _ in islice(ways(0, {}, 0.0), TRIED):
         pass
     if not best or best[0][0] == float("inf"):
-        largest = max((len(reached) for reached in distances.values()), default=0)
-        raise ConfigError(
-            f"chip {shown(chip.chip)} has no {qubits} qubits that can be used together: the most "
-            f"is {largest}; choose another chip, or a student with fewer qubits"
-        )
+        raise _too_small(qubits, chip)
     return best[0][1]
+
+
+def enough(qubits: int, chip: Calibration) -> None:
+    """Raise ConfigError where a chip has not so many qubits that can be used together."""
+    if _together(chip) < qubits:
+        raise _too_small(qubits, chip)
+
+
+@lru_cache
+def _together(chip: Calibration) -> int:
+    return max(map(len, _distances(chip).values()), default=0)
+
+
+def _too_small(qubits: int, chip: Calibration) -> ConfigError:
+    return ConfigError(
+        f"chip {shown(chip.chip)} has no {qubits} qubits that can be used together: the most is "
+        f"{_together(chip)}; choose another chip, or a student with fewer qubits"
+    )
 
 
 @lru_cache

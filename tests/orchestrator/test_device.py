@@ -327,6 +327,25 @@ def test_more_rows_than_there_are(swept, place):
     assert "rows=999 were asked for, but the test split has 24 texts" in printed
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("evaluations=[quafu:Baihua]", "'quafu:Baihua' may cost something, so no sweep asks it"),
+        ("champion.under=ibm:ibm_fez", "'ibm:ibm_fez' may cost something"),
+        ("evaluations=[none.json-noise]", "cannot use 'none.json': No such file"),
+        ("champion.under=two.json-noise", "chip 'line' has no 11 qubits that can be used together"),
+        ("evaluations=[fake_manila-sim]", "'fake_manila' has no 11 qubits that can be used"),
+        ("circuit.noise=fake_manila", "'fake_manila' has no 10 qubits that can be used together"),
+        ("circuit.noise=fake_nope", "unknown fake chip 'fake_nope'"),
+    ],
+)
+def test_what_a_sweep_could_not_measure_is_told_before_it(tmp_path, monkeypatch, setting, told):
+    monkeypatch.chdir(tmp_path)
+    Path("two.json").write_text(line(2).model_dump_json())
+    arguments = ["--grid", "quickstart", "--dry-run", "--set", setting]
+    assert told in here("orchestrator.sweep", arguments, 2)
+
+
 def test_a_grids_evaluations_are_checked_when_it_is_read():
     with pytest.raises(ConfigError, match="unknown evaluation 'mindquantm'; did you mean"):
         small_sweep.Grid.parse({"name": "x", "evaluations": ["mindquantm"]})
