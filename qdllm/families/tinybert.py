@@ -197,8 +197,8 @@ class TinyBert(Tuned[TinyBertSpec]):
 
             stages = [
                 Stage(terms.transformer_epochs * spec.first_stage, transformer),
-                # The first stage's gradients are so much larger that moments which knew them would
-                # hold this one back for a thousand steps.
+                # With rates that have fallen since the first stage, and moments that know its far
+                # larger gradients, this one would learn next to nothing.
                 Stage(spec.tuning.epochs, prediction, fresh=True),
             ]
             return Course(net, stages, aside)
