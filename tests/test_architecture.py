@@ -357,6 +357,7 @@ def test_nor_does_the_help_of(command):
 
 def test_a_dry_run_imports_nothing_heavy(tmp_path):
     arguments = ["--grid", "ablation", "--dry-run", "--home", str(tmp_path)]
+    arguments += ["--set", "circuit.noise=baihua", "--set", "evaluations=[shots, baihua-sim]"]
     code = f"from orchestrator.sweep import main\nassert main({arguments!r}) == 0"
     assert not modules_after(code) & HEAVY
 

@@ -137,9 +137,7 @@ def _too_large(spec: StudentSpec, texts: int) -> str:
     """What is said of a trial that would take more than `MEMORY`; empty of others."""
     rows, examples = len(spec.seeds), min(spec.fit.batch_size, texts)
     if spec.circuit.noise:
-        from qdllm.processors.training import AT_ONCE
-
-        rows *= AT_ONCE
+        rows *= chips.TRAINED_ON
     needed = _program(spec.circuit).memory(rows, examples)
     if needed <= MEMORY:
         return ""

@@ -14,6 +14,8 @@ NAMES = ("baihua",)
 """Those that ship here."""
 FAKE = re.compile(r"fake_[a-z0-9_]{1,40}")
 SUFFIX = ".json"
+TRAINED_ON = 8
+"""Trajectories of a chip's noise that each batch is trained on."""
 
 
 def known(chip: str) -> bool:

@@ -24,8 +24,6 @@ from qdllm.processors.simulated import Run, runs
 
 POOL = 1024
 """Trajectories that are drawn."""
-AT_ONCE = 8
-"""Of them, those that a batch gets."""
 
 
 class _Branch(NamedTuple):
@@ -71,11 +69,11 @@ class Noisy:
         """(S, N, M): differentiable once, where gradients are wanted."""
         if not torch.is_grad_enabled():
             return expectations(spec, angles_SNA, weights_SW)
-        first = self._calls * AT_ONCE % POOL
+        first = self._calls * chips.TRAINED_ON % POOL
         self._calls += 1
         total = angles_SNA.new_zeros(*angles_SNA.shape[:2], len(observables(spec)))
         for each in self._branches:
-            z_SNM = self._mean(each, slice(first, first + AT_ONCE), angles_SNA, weights_SW)
+            z_SNM = self._mean(each, slice(first, first + chips.TRAINED_ON), angles_SNA, weights_SW)
             share_SN = _share(each.run, angles_SNA, weights_SW)
             total = total.index_add(2, torch.tensor(each.numbers), share_SN.unsqueeze(-1) * z_SNM)
         return total
@@ -83,7 +81,7 @@ class Noisy:
     def _mean(self, each: _Branch, picked: slice, angles_SNA: Tensor, weights_SW: Tensor) -> Tensor:
         """A branch's expectations (S, N, M of its setting), over some trajectories."""
         students, examples, _ = angles_SNA.shape
-        flips_TK, count = each.rotations_TK[picked], AT_ONCE
+        flips_TK, count = each.rotations_TK[picked], chips.TRAINED_ON
         turns = torch.stack([_of(angle, angles_SNA, weights_SW) for _, angle in each.given], -1)
         given_TK = flips_TK[:, [number for number, _ in each.given]]
         fixed = torch.stack(

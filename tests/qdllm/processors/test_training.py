@@ -57,7 +57,7 @@ def test_a_students_numbers_do_not_depend_on_who_stands_beside_it():
     both = Noisy(spec)(spec, angles, weights)
     alone = Noisy(spec)(spec, angles[1:], weights[1:])
     assert torch.equal(both[1:], alone)
-    assert training.POOL % training.AT_ONCE == 0
+    assert training.POOL % chips.TRAINED_ON == 0
 
 
 def test_noise_is_part_of_a_trial_that_has_it_alone():
