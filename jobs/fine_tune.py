@@ -30,6 +30,7 @@ LOOK_STEPS = 10
 """Steps between two looks at whether a node is about to be taken away."""
 
 
+@zero.linear_kept()
 def fine_tune(
     spec: TeacherSpec,
     dataset: data.Dataset,

@@ -7,7 +7,8 @@ two moments, in float32.
 
 import atexit
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,6 +59,20 @@ def shapes(model: teacher.Classifier) -> dict[str, tuple[int, ...]]:
         for name, parameter in teacher.trainable(model).items()
         for part in PARTS
     }
+
+
+@contextmanager
+def linear_kept() -> Iterator[None]:
+    """Have PyTorch's own linear layer again afterwards.
+
+    For ZeRO 3 DeepSpeed puts another in its place, for good, whose last bits differ: whatever else
+    this process computes would depend on which teachers it has trained.
+    """
+    linear = torch.nn.functional.linear
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = linear
 
 
 def engine(
