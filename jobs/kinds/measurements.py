@@ -111,13 +111,13 @@ def figure(record: Record) -> str:
     spec = record.spec
     parts = [
         str(spec["target"]).rpartition("/")[2],
-        *(str(spec[key]) for key in ("shots",) if key in spec),
-        *([f"{spec['rows']} rows"] if spec.get("rows") else []),
-        *(str(spec[key]) for key in ("mitigation",) if key in spec),
+        str(spec.get("shots", "")),
+        f"{spec['rows']} rows" if spec.get("rows") else "",
+        str(spec.get("mitigation", "")),
         *_otherwise(record),
     ]
     # MLflow takes no other letters, and no longer names.
-    return re.sub(r"[^\w.-]+", "-", "-".join(parts), flags=re.ASCII)[:150]
+    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, parts)), flags=re.ASCII)[:150]
 
 
 def _opinion(record: Record, champion: Record) -> str:
