@@ -16,7 +16,7 @@ from orchestrator.plan import Trial
 from orchestrator.plan.ranking import Result
 from orchestrator.tracking import CURVES, ENVIRONMENT
 from qdllm.families.quantum import FAMILY, StudentSpec
-from qdllm.specs import SCHEMA
+from qdllm.spec import SCHEMA
 
 FILE, EXPERIMENT, SWEEP = "mlflow.db", "scale", "5" * 16
 MEASURES = ("accuracy", "precision", "recall", "f1", "agreement", "calibration_error")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from qdllm import outside
 from qdllm.errors import ConfigError, QdllmError
 from qdllm.messages import shown, told
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase, how much of it is done, how much there is, and a note.

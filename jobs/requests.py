@@ -6,7 +6,8 @@ from pydantic import Field, field_validator
 
 from qdllm.processors.spec import MeasurementSpec, parsed
 from qdllm.rivals.specs import StatesSpec, TokensSpec
-from qdllm.specs import EncoderSpec, EvaluationSpec, Spec, TaskSpec, TeacherSpec
+from qdllm.spec import Spec
+from qdllm.specs import EncoderSpec, EvaluationSpec, TaskSpec, TeacherSpec
 
 
 class FeaturesRequest(Spec):

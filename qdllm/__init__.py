@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qdllm.circuits.spec import CircuitSpec
     from qdllm.engine.statevector import expectations
     from qdllm.families.quantum import StudentSpec
-    from qdllm.specs import fingerprint
+    from qdllm.spec import fingerprint
     from qdllm.student import Student
 
 _HOME = {
@@ -19,7 +19,7 @@ _HOME = {
     "Student": "qdllm.student",
     "StudentSpec": "qdllm.families.quantum",
     "expectations": "qdllm.engine.statevector",
-    "fingerprint": "qdllm.specs",
+    "fingerprint": "qdllm.spec",
     "gates": "qdllm.circuits.circuit",
     "weight_count": "qdllm.circuits.circuit",
     "weight_names": "qdllm.circuits.circuit",

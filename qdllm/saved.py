@@ -15,7 +15,8 @@ from qdllm import families, outside
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.models import resolve
-from qdllm.specs import Spec, TrialSpec
+from qdllm.spec import Spec
+from qdllm.specs import TrialSpec
 from qdllm.tfidf import Tfidf
 
 DESCRIPTION, PARAMETERS, ENCODER = "student.json", "student.safetensors", "encoder"

@@ -1,38 +1,23 @@
-"""Frozen, validated descriptions of what to produce, and the fingerprints that name results.
+"""The specs that several kinds of results have: texts, encoder, teacher, loss, training.
 
-If a setting can change a number it is in a spec; if it cannot (device, workers, log level) it is
-not. Defaults are the paper's, except where a comment says otherwise.
+Defaults are the paper's, except where a comment says otherwise.
 """
 
 import codecs
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    ValidationError,
     ValidationInfo,
     field_validator,
-    model_serializer,
 )
-from pydantic_core import to_json
 
 from qdllm import models
-from qdllm.errors import ConfigError, nearest
-from qdllm.messages import several, shown
+from qdllm.messages import shown
+from qdllm.spec import Spec
 
-MANY = 1000
-"""Problems after which nobody looks for more."""
-SCHEMA = 1
-"""Part of every fingerprint. Raise it when the same spec would give different numbers."""
 MOST_SEEDS = 1000
 """Rows of one trial; an interval over a hundred is narrower than any that is worth reading."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -45,8 +30,6 @@ MOST_COLUMNS = 10_000
 Layer = Annotated[int, Field(ge=-1000, le=1000)]
 Rate = Annotated[float, Field(gt=0, le=3e38)]
 """Of learning: what float32 holds. Which rates diverge shows only in training."""
-HASHED = "hashed"
-"""What serialisers of specs are told as context where a fingerprint is made."""
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -102,138 +85,6 @@ def _encoding(name: Any) -> Any:
     )
 
 
-RULES = {
-    "bool_type": "true or false",
-    "dict_type": "a group of settings",
-    "finite_number": "a finite number",
-    "float_type": "a number",
-    "greater_than": "greater than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "int_from_float": "a whole number, written without point and exponent",
-    "int_type": "a whole number",
-    "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}",
-    "list_type": "a list",
-    "model_type": "a group of settings",
-    "string_too_long": "a text of at most {max_length} characters",
-    "string_type": "a text",
-    "string_pattern_mismatch": "of the form {pattern}",
-    "too_long": "no longer than {max_length}",
-    "too_short": "a list or group of at least {min_length}",
-    "tuple_type": "a list",
-}
-"""What a value must be, by the kind of pydantic's problem with it."""
-
-
-class Spec(BaseModel):
-    """Base of all specs: immutable, hashable, and strict about unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
-    )
-
-    unhashed: ClassVar[frozenset[str]] = frozenset()
-    """Fields left out of the fingerprint: they change no number, or enter it as a dependency."""
-
-    @classmethod
-    def parse(cls, data: Mapping[str, Any], origin: Callable[[str], str] = lambda key: "") -> Self:
-        """Validate plain data. Raises ConfigError naming each bad key and the nearest known one.
-
-        `origin(key)` goes before what is said about a dotted key: a file and its line, say.
-        """
-        try:
-            # As JSON: strict about numbers, which `yes` and "0.1" are not, yet lists are tuples.
-            plain = to_json(data, inf_nan_mode="constants")
-        except ValueError:
-            key, value = _unwritable(data)
-            problem = f"{shown(value)} in {shown(key)} is no value that JSON has"
-            raise ConfigError(origin(key) + problem) from None
-        try:
-            return cls.model_validate_json(plain, strict=True)
-        except ValidationError as error:
-            problems = [
-                origin(".".join(map(str, problem["loc"]))) + explain(cls, problem)
-                for problem in error.errors()[:MANY]
-                # A default that hangs on another field is not called where that one is wrong.
-                if problem["type"] != "default_factory_not_called"
-            ]
-            raise ConfigError(several(problems)) from None
-
-
-def _unwritable(data: Any, key: str = "") -> tuple[str, Any]:
-    """The dotted key and the value of what is no JSON, such as half a pair of surrogates."""
-    pairs: Iterable[tuple[Any, Any]] = ()
-    if isinstance(data, Mapping):
-        pairs = data.items()
-    elif isinstance(data, list | tuple):
-        pairs = enumerate(data)
-    for name, value in pairs:
-        inner = f"{key}.{name}" if key else str(name)
-        if not _writable(name):
-            return inner, name
-        if not _writable(value):
-            return _unwritable(value, inner)
-    return key, data
-
-
-def _writable(value: Any) -> bool:
-    try:
-        to_json(value, inf_nan_mode="constants")
-    except ValueError:
-        return False
-    return True
-
-
-def explain(model: type[BaseModel], problem: Any) -> str:
-    """One line for one pydantic problem: the key's path, what was given, what is allowed."""
-    path, model = _path(model, problem["loc"])
-    given, where = problem["input"], ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        known = sorted(model.model_fields)
-        hint = nearest(path[-1], known) or "."
-        return f"unknown key {shown(where)}{hint} There are: {', '.join(known)}"
-    if problem["type"] == "literal_error":
-        known = [
-            choice.strip(" '")
-            for choice in problem["ctx"]["expected"].replace(" or ", ",").split(",")
-        ]
-        hint = nearest(str(given), known) or "."
-        return f"unknown {where} {shown(given)}{hint} There are: {', '.join(known)}"
-    context = problem.get("ctx", {})
-    if problem["type"] == "value_error":
-        # Ours, which says what was given; of a whole that does not fit together, there is no place.
-        return ": ".join(filter(None, (where, str(context["error"]))))
-    if problem["type"] == "missing":
-        return f"{where} is missing"
-    kind = "int_from_float" if isinstance(given, float) else ""
-    rule = RULES.get(kind if problem["type"] == "int_type" else "") or RULES.get(problem["type"])
-    limits = {key: f"{limit:g}" for key, limit in context.items() if isinstance(limit, float)}
-    told = f" must be {rule.format(**context | limits)}" if rule else f": {problem['msg']}"
-    return f"{where}{told}, but {shown(given)} was given"
-
-
-def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
-    """The keys and indices of a problem's place, and the innermost group of settings there.
-
-    Beside them pydantic names members of unions, as `literal['all']`, which a user never wrote.
-    """
-    path, kind = [], model
-    found: Any = model
-    for part in loc:
-        if isinstance(part, int) or get_origin(found) is dict:
-            path.append(str(part))
-            # A list's members may be groups too.
-            found = found if hasattr(found, "model_fields") else None
-        elif found is not None and hasattr(found, "model_fields"):
-            path.append(part)
-            kind = found
-            annotation = getattr(kind.model_fields.get(part), "annotation", None)
-            members = (annotation, *get_args(annotation))
-            groups = [each for each in members if hasattr(each, "model_fields")]
-            found = groups[0] if groups else annotation
-    return path, kind
-
-
 Column = str | Annotated[int, Field(ge=1, le=MOST_COLUMNS)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 SHARES = (0.6, 0.2, 0.2)
@@ -279,6 +130,7 @@ class EncoderSpec(Spec):
     """
 
     unhashed = frozenset({"model"})
+    joined = frozenset({"components"})
 
     model: str = "minilm"
     weights: Literal["safetensors", "torch"] = "safetensors"
@@ -309,16 +161,6 @@ class EncoderSpec(Spec):
                     f"{name!r} has no {key}, but {shown(given.data[key])} was given; leave it out"
                 )
         return COMPONENTS if components is None else components
-
-    @model_serializer(mode="wrap")
-    def _serialized(
-        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        """In a fingerprint, what only some encoders have is left out of others."""
-        plain: dict[str, Any] = handler(self)
-        if info.context == HASHED and plain["components"] is None:
-            del plain["components"]
-        return plain
 
 
 class TeacherSpec(Spec):
@@ -389,21 +231,13 @@ class LossSpec(Spec):
 class FitSpec(Spec):
     """How a student is trained: Adam over shuffled batches."""
 
+    joined = frozenset({"schedule"})
+
     epochs: int = Field(10, ge=1, le=100_000)
     batch_size: BatchSize = 8
     lr: Rate = 0.06
     schedule: Literal["constant", "cosine"] = "constant"
     """What becomes of the learning rate: it stays, or falls to 0 along half a cosine's wave."""
-
-    @model_serializer(mode="wrap")
-    def _serialized(
-        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        """In a fingerprint, the schedule that there was before there were others is left out."""
-        plain: dict[str, Any] = handler(self)
-        if info.context == HASHED and plain["schedule"] == "constant":
-            del plain["schedule"]
-        return plain
 
 
 Seeds = Annotated[
@@ -466,37 +300,3 @@ class EvaluationSpec(Spec):
     """Which simulator measures a stored student on the test split."""
 
     backend: Literal["engine", "mindquantum"] = "mindquantum"
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def fingerprint(spec: Spec, **depends_on: str) -> str:
-    """16 hex digits that name a result: its spec, the schema, and the digests it depends on."""
-    payload = {
-        "kind": type(spec).__name__,
-        "schema": SCHEMA,
-        "spec": spec.model_dump(mode="json", exclude=set(spec.unhashed), context=HASHED),
-        "from": depends_on,
-    }
-    return hashlib.sha256(canonical(payload).encode()).hexdigest()[:16]
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key. Raises ConfigError if a key is reached in two ways.
-
-    A group without settings stays one: it is nothing that could be set.
-    """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        below = (
-            flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping) and value
-            else {f"{prefix}{key}": value}
-        )
-        if twice := found.keys() & below.keys():
-            raise ConfigError(f"{shown(min(twice))} is set twice; keep one of them")
-        found |= below
-    return found

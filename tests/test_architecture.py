@@ -63,7 +63,7 @@ HOMES = {
 """Each outside library has one home; serving.py is what MLflow itself runs."""
 WINGS = {
     "qdllm": {
-        "circuits": {"errors", "messages", "outside", "specs"},
+        "circuits": {"errors", "messages", "outside", "spec"},
         "encoder": {"errors", "models", "specs"},
         "engine": {"circuits", "errors"},
         "errors": {"messages"},
@@ -79,6 +79,7 @@ WINGS = {
             "plugins",
             "processors",
             "rivals",
+            "spec",
             "specs",
             "student",
             "tfidf",
@@ -90,7 +91,7 @@ WINGS = {
         "models": {"errors", "messages", "outside"},
         "outside": {"addresses", "errors", "messages"},
         "plugins": {"errors"},
-        "processors": {"circuits", "engine", "errors", "messages", "outside", "specs"},
+        "processors": {"circuits", "engine", "errors", "messages", "outside", "spec", "specs"},
         "predictor": {"families", "saved"},
         "rivals": {
             "batches",
@@ -100,12 +101,14 @@ WINGS = {
             "messages",
             "metrics",
             "models",
+            "spec",
             "specs",
             "teacher",
         },
-        "saved": {"errors", "families", "messages", "models", "outside", "specs", "tfidf"},
+        "saved": {"errors", "families", "messages", "models", "outside", "spec", "specs", "tfidf"},
         "shots": {"circuits", "engine"},
-        "specs": {"errors", "messages", "models"},
+        "spec": {"errors", "messages"},
+        "specs": {"messages", "models", "spec"},
         "student": {"circuits", "engine"},
         "teacher": {"batches", "encoder", "errors", "models", "specs"},
         "texts": {"errors", "messages", "models", "outside", "specs", "visible"},

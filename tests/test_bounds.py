@@ -11,7 +11,7 @@ import jobs
 import orchestrator
 import qdllm
 from qdllm.errors import ConfigError
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 PACKAGES = (qdllm, jobs, orchestrator)
 APART = ("__main__", "tracking.serving")

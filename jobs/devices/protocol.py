@@ -7,7 +7,7 @@ from pydantic import Field
 
 from qdllm.processors.calibration import Calibration
 from qdllm.processors.native import Native
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 MOST = 2**53
 """No count is larger."""

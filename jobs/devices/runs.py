@@ -26,7 +26,7 @@ from qdllm.errors import ConfigError, StoreError
 from qdllm.messages import shown
 from qdllm.processors.calibration import Calibration
 from qdllm.processors.spec import MeasurementSpec
-from qdllm.specs import Spec, fingerprint
+from qdllm.spec import Spec, fingerprint
 
 FOLDER, LABELS = "device_runs", "device_labels"
 NAME = re.compile("[0-9a-f]{16}")

@@ -16,7 +16,8 @@ from jobs.kinds.kind import Kind, Load, Source
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import shown
 from qdllm.plugins import modules, named_once
-from qdllm.specs import Spec, TaskSpec
+from qdllm.spec import Spec
+from qdllm.specs import TaskSpec
 
 __all__ = [
     "Job",

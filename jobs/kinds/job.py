@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from qdllm.specs import Spec, TaskSpec, fingerprint
+from qdllm.spec import Spec, fingerprint
+from qdllm.specs import TaskSpec
 
 S = TypeVar("S", bound=Spec)
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from qdllm.specs import Spec, TrialSpec
+from qdllm.spec import Spec
+from qdllm.specs import TrialSpec
 from qdllm.texts.splits import SPLITS
 
 Source = tuple[str, Spec]

@@ -13,7 +13,8 @@ from qdllm.messages import shown
 from qdllm.processors import chips
 from qdllm.processors.layout import enough
 from qdllm.processors.spec import OFFERED, MeasurementSpec, known, named, parsed
-from qdllm.specs import Spec, TrialSpec
+from qdllm.spec import Spec
+from qdllm.specs import TrialSpec
 
 SHORT = {"validation": "val", "test": "test"}
 RIGHT = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs.kinds.kind import Kind, Record, Standing
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 
 def _standing(record: Record) -> Sequence[Standing]:

@@ -8,7 +8,8 @@ from pydantic import Field
 from jobs import kinds
 from jobs.kinds.kind import Count, Kind, Number, Record, Source, Standing, measured
 from qdllm.families import Family, families
-from qdllm.specs import TrialSpec, flat
+from qdllm.spec import flat
+from qdllm.specs import TrialSpec
 
 
 def _needs(family: Family[Any]) -> Callable[[TrialSpec], Mapping[str, Source]]:

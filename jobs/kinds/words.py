@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from jobs.kinds.kind import Count, Kind, Load, Number, Record, Standing, measured
 from qdllm.models import FITTED
-from qdllm.specs import Spec, TrialSpec
+from qdllm.spec import Spec
+from qdllm.specs import TrialSpec
 
 NAME = "logistic regression on TF-IDF"
 

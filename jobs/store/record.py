@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qdllm import outside
 from qdllm.errors import StoreError
-from qdllm.specs import SCHEMA, canonical
+from qdllm.spec import SCHEMA, canonical
 
 LIBRARIES = ("deepspeed", "numba", "numpy", "peft", "qdllm-sweeps", "ray", "torch", "transformers")
 

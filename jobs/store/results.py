@@ -48,7 +48,7 @@ from jobs.store.record import (
     write,
 )
 from qdllm.errors import ConfigError, StoreError
-from qdllm.specs import SCHEMA
+from qdllm.spec import SCHEMA
 
 RECORD, DATA = "record.json", ".safetensors"
 """A record's name, and how the names of data end."""

@@ -19,7 +19,8 @@ from orchestrator.grid.space import Search
 from qdllm import families, outside
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import cut, several, shown
-from qdllm.specs import MANY, Spec, TaskSpec, TrialSpec, flat
+from qdllm.spec import MANY, Spec, flat
+from qdllm.specs import TaskSpec, TrialSpec
 from qdllm.texts.locations import usable
 
 DEFAULT = ("mindquantum",)

@@ -5,7 +5,7 @@ from typing import Any
 
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import shown, some
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 
 def put(content: dict[str, Any], key: str, value: Any, own: Container[str]) -> str:

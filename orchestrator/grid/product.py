@@ -10,7 +10,7 @@ from orchestrator.grid.settings import kind
 from qdllm import outside
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
-from qdllm.specs import flat
+from qdllm.spec import flat
 from qdllm.texts import locations
 
 MOST_TRIALS = 100_000

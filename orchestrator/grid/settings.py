@@ -8,7 +8,8 @@ from qdllm.circuits import openqasm
 from qdllm.errors import ConfigError, nearest
 from qdllm.families import DEFAULT, families
 from qdllm.messages import shown
-from qdllm.specs import MOST_SEEDS, Spec
+from qdllm.spec import Spec
+from qdllm.specs import MOST_SEEDS
 
 SHARED = ("family", "task", "teacher", "encoder", "seeds")
 """What is settled before a search begins: what its trials are made from, and what they are."""

@@ -28,7 +28,8 @@ from orchestrator.grid.settings import SHARED, kind, nested, searchable
 from qdllm import families
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import shown
-from qdllm.specs import Spec, TrialSpec, flat
+from qdllm.spec import Spec, flat
+from qdllm.specs import TrialSpec
 
 MOST_CHOICES = 1000
 """Of one dimension."""

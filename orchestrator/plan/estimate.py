@@ -22,7 +22,7 @@ from jobs.store.record import DamagedError
 from orchestrator.plan.graph import Plan
 from orchestrator.plan.history import History, read_all
 from orchestrator.plan.ranking import Result
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 SAMPLE = 24
 """Records of a kind that are read at most: an object store answers each in tens of milliseconds."""

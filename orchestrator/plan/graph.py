@@ -11,7 +11,8 @@ from jobs.kinds.trials import STOPPED
 from jobs.store import Store
 from orchestrator.grid.space import Search
 from qdllm import families
-from qdllm.specs import TaskSpec, TrialSpec, canonical
+from qdllm.spec import canonical
+from qdllm.specs import TaskSpec, TrialSpec
 from qdllm.texts.data import Dataset
 
 Trial = Job[TrialSpec]

@@ -11,7 +11,7 @@ from orchestrator.grid.space import Search, at, inside, point
 from orchestrator.plan.graph import Sources, Trial, grouped, references
 from orchestrator.plan.ranking import Result, ranked
 from qdllm import families
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 
 READERS = 32
 """Records read at once: an object store answers each in tens of milliseconds."""

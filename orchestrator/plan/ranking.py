@@ -8,7 +8,7 @@ from jobs.store import Record, unfit
 from orchestrator.grid.settings import readable
 from orchestrator.plan.graph import Trial
 from qdllm.intervals import Interval, interval
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 OBJECTIVE = "val.accuracy"
 ROUND_OFF = 1e-9

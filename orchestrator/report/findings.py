@@ -24,7 +24,7 @@ from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
 from orchestrator.report import sweeps
 from qdllm.errors import ConfigError
 from qdllm.intervals import Interval, interval
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from orchestrator.plan.ranking import by_seed
 from orchestrator.report import findings
 from orchestrator.report.findings import Findings
 from qdllm.intervals import interval
-from qdllm.specs import TrialSpec, flat
+from qdllm.spec import flat
+from qdllm.specs import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd

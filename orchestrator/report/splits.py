@@ -23,7 +23,7 @@ from orchestrator.report import findings, tables
 from orchestrator.report.findings import Findings
 from qdllm import families
 from qdllm.intervals import Interval, interval, within
-from qdllm.specs import canonical, flat
+from qdllm.spec import canonical, flat
 
 TEST = "test.accuracy"
 

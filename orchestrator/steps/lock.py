@@ -16,7 +16,7 @@ from orchestrator.repeating import repeated
 from qdllm import outside
 from qdllm.errors import ConfigError, StoreError
 from qdllm.messages import cut
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 BEAT = 15.0
 """Seconds between two signs of life."""

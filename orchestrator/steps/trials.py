@@ -20,7 +20,7 @@ from orchestrator.steps.sources import Lacking, reason
 from orchestrator.tracking import Tracker
 from orchestrator.tune.group import Group
 from qdllm.errors import StoreError
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 Settings = Mapping[str, Any]
 

@@ -6,11 +6,8 @@ from typing import Annotated, Any
 from pydantic import (
     BeforeValidator,
     Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
-    model_serializer,
 )
 from pydantic_core import PydanticKnownError
 
@@ -18,7 +15,7 @@ from qdllm.circuits import openqasm
 from qdllm.circuits.gates import QUBITS
 from qdllm.circuits.layers import ANSATZE, ENCODINGS, OBSERVABLES
 from qdllm.messages import shown
-from qdllm.specs import HASHED, Spec
+from qdllm.spec import Spec
 
 FILE = "file"
 """What stands in place of an ansatz and an encoding that a file has itself."""
@@ -81,6 +78,8 @@ class CircuitSpec(Spec):
     What a .qasm file holds travels in the spec itself, under the file's name (see
     `circuits.openqasm`); that name is not hashed.
     """
+
+    joined = frozenset({"file", "encoding", "observables", "noise"})
 
     file: Annotated[str, BeforeValidator(_whole)] = ""
     """A whole circuit, which has its qubits, encoding and layers itself; empty: there is none."""
@@ -182,17 +181,9 @@ class CircuitSpec(Spec):
             raise ValueError(f"{shown(list(value))} must name one or more strings, each once")
         return tuple(value)
 
-    @model_serializer(mode="wrap")
-    def _serialized(
-        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        """In a fingerprint, a text is its digest, and what has its default is left out."""
-        plain: dict[str, Any] = handler(self)
-        if info.context != HASHED:
-            return plain
-        for name in ("file", "encoding", "observables", "noise"):
-            if plain[name] == type(self).model_fields[name].default:
-                del plain[name]
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As Spec does; a circuit's text is its digest."""
+        plain = super().hashed(plain)
         for name in ("file", "ansatz"):
             if openqasm.is_text(plain.get(name, "")):
                 plain[name] = openqasm.digest(plain[name])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from qdllm.families.tuned import BodiedSpec, Tuned
 from qdllm.rivals.specs import Temperature, Weight, depth, same_tokens
-from qdllm.specs import Spec, TeacherSpec
+from qdllm.spec import Spec
+from qdllm.specs import TeacherSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from pydantic import Field
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import BodiedSpec, Tuned
 from qdllm.rivals.specs import WholeBody, Width
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 if TYPE_CHECKING:
     from qdllm.fit import Examples

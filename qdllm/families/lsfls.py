@@ -16,7 +16,8 @@ from pydantic import Field
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import BodiedSpec, Tuned
 from qdllm.rivals.specs import TuningSpec, WholeBody
-from qdllm.specs import BatchSize, Spec
+from qdllm.spec import Spec
+from qdllm.specs import BatchSize
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,8 @@ from pydantic import Field
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import BodiedSpec, Tuned
 from qdllm.rivals.specs import Temperature, Weight
-from qdllm.specs import Spec, TeacherSpec
+from qdllm.spec import Spec
+from qdllm.specs import TeacherSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,7 +23,8 @@ from qdllm.rivals.specs import (
     same_tokens,
     skip,
 )
-from qdllm.specs import Spec, TeacherSpec
+from qdllm.spec import Spec
+from qdllm.specs import TeacherSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,8 @@ from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import TrialError
 from qdllm.families.family import Family
-from qdllm.specs import EncoderSpec, FitSpec, Seeds, Spec, TrialSpec
+from qdllm.spec import Spec
+from qdllm.specs import EncoderSpec, FitSpec, Seeds, TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

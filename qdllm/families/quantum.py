@@ -23,14 +23,7 @@ from qdllm.messages import shown
 from qdllm.processors import chips
 from qdllm.processors.chains import formed
 from qdllm.processors.layout import enough
-from qdllm.specs import (
-    EncoderSpec,
-    FitSpec,
-    LossSpec,
-    Seeds,
-    TeacherSpec,
-    TrialSpec,
-)
+from qdllm.specs import EncoderSpec, FitSpec, LossSpec, Seeds, TeacherSpec, TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

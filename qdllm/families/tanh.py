@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    model_serializer,
 )
 
 from qdllm.circuits.circuit import weight_count
@@ -17,15 +14,7 @@ from qdllm.errors import TrialError
 from qdllm.families.family import Family
 from qdllm.families.quantum import StudentSpec, student_parameters
 from qdllm.messages import shown
-from qdllm.specs import (
-    HASHED,
-    EncoderSpec,
-    FitSpec,
-    LossSpec,
-    Seeds,
-    TeacherSpec,
-    TrialSpec,
-)
+from qdllm.specs import EncoderSpec, FitSpec, LossSpec, Seeds, TeacherSpec, TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +30,8 @@ class TanhSpec(TrialSpec):
     `circuit`.
     """
 
+    joined = frozenset({"deeper"})
+
     family: Literal["tanh"] = "tanh"
     teacher: TeacherSpec = TeacherSpec()
     encoder: EncoderSpec = EncoderSpec()
@@ -50,16 +41,6 @@ class TanhSpec(TrialSpec):
     seeds: Seeds = (0, 1, 2, 3, 4)
     deeper: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((), max_length=100)
     """Units of each hidden layer after the first."""
-
-    @model_serializer(mode="wrap")
-    def _serialized(
-        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        """In a fingerprint, layers that are not there are left out."""
-        plain: dict[str, Any] = handler(self)
-        if info.context == HASHED and not self.deeper:
-            plain.pop("deeper", None)
-        return plain
 
 
 class Tanh(Family[TanhSpec]):

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from qdllm.families.family import Family
 from qdllm.rivals.specs import ScratchSpec, Width, check_words
-from qdllm.specs import EncoderSpec, Seeds, Spec, TrialSpec
+from qdllm.spec import Spec
+from qdllm.specs import EncoderSpec, Seeds, TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,8 @@ from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import CutSpec, Tuned
 from qdllm.rivals.specs import Block, BodySpec, ScratchSpec, Weight, Width, depth, same_tokens
-from qdllm.specs import Spec, TeacherSpec
+from qdllm.spec import Spec
+from qdllm.specs import TeacherSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from qdllm.specs import Spec, fingerprint
+from qdllm.spec import Spec, fingerprint
 
 Fidelity = Annotated[float, Field(ge=0, le=1)]
 """Of a gate, as randomised benchmarking gives it; 0 means that nobody knows it."""

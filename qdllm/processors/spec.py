@@ -15,7 +15,8 @@ from pydantic import (
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import cut, shown
 from qdllm.processors import chips
-from qdllm.specs import HASHED, Seed, Spec
+from qdllm.spec import Spec
+from qdllm.specs import Seed
 
 PAPER_SHOTS = 10_240
 """A text's, in the paper and by default."""
@@ -143,18 +144,19 @@ class MeasurementSpec(Spec):
         }
         return default.get(name) if value is None else value
 
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As Spec does; a file is none of a path, since its content's digest stands beside it."""
+        target = parsed(self.target)
+        if target.how in SIMULATED and not chips.named(target.chip):
+            plain = plain | {"target": f"{chips.SUFFIX}-{target.how}"}
+        return super().hashed(plain)
+
     @model_serializer(mode="wrap")
     def _serialized(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        """Without what is null, which is what it would be if it were read again.
-
-        In a fingerprint, a file is none of a path: its content's digest is there beside it.
-        """
-        plain: dict[str, Any] = handler(self)
-        target = parsed(self.target)
-        if info.context == HASHED and target.how in SIMULATED and not chips.named(target.chip):
-            plain["target"] = f"{chips.SUFFIX}-{target.how}"
+        """Without what is null, which is what it would be if it were read again."""
+        plain = super()._serialized(handler, info)
         return {key: value for key, value in plain.items() if value is not None}
 
 

@@ -6,12 +6,13 @@ Defaults suit the packaged MiniLM: six layers, 384 wide, twelve heads.
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
-from qdllm.specs import HASHED, BatchSize, EncoderSpec, MaxLength, Spec, TeacherSpec
+from qdllm.spec import Spec
+from qdllm.specs import BatchSize, EncoderSpec, MaxLength, TeacherSpec
 
 Block = Annotated[int, Field(ge=0, lt=1000)]
 """A layer of a transformer, from 0; its output is hidden state block + 1."""
@@ -85,15 +86,9 @@ class TuningSpec(Spec):
     clip: float = Field(1.0, gt=0, le=1e6)
     dropout: float = Field(0.1, ge=0, lt=1)
 
-    @model_serializer(mode="wrap")
-    def _with_arithmetic(
-        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
-    ) -> dict[str, Any]:
-        """In a fingerprint, which round-off it is."""
-        plain: dict[str, Any] = handler(self)
-        if info.context == HASHED:
-            plain["arithmetic"] = ARITHMETIC
-        return plain
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As Spec does; beside it, which round-off it is."""
+        return super().hashed(plain) | {"arithmetic": ARITHMETIC}
 
 
 class ScratchSpec(TuningSpec):

@@ -21,7 +21,7 @@ from given import (
 )
 
 from orchestrator import grid, sweep
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 BUILT_IN = ("ablation", "losses", "quickstart", "search", "teachers")
 MOST_TRIALS = 100_000

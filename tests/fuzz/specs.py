@@ -17,7 +17,7 @@ from jobs.requests import (
     WordsRequest,
 )
 from qdllm import families
-from qdllm.specs import flat
+from qdllm.spec import flat
 
 GROUPS = {
     FeaturesRequest: ("task", "encoder"),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 KIND = '''
 from jobs.kinds import Kind
 from jobs.kinds.kind import Standing
-from qdllm.specs import Spec
+from qdllm.spec import Spec
 
 
 class MajoritySpec(Spec):

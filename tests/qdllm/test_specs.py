@@ -8,14 +8,8 @@ from qdllm import errors
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 from qdllm.families.quantum import StudentSpec
-from qdllm.specs import (
-    EncoderSpec,
-    FitSpec,
-    LossSpec,
-    TaskSpec,
-    TeacherSpec,
-    fingerprint,
-)
+from qdllm.spec import fingerprint
+from qdllm.specs import EncoderSpec, FitSpec, LossSpec, TaskSpec, TeacherSpec
 
 GOLDEN = {
     CircuitSpec: "b6b75e6e91d8ca5c",

@@ -13,7 +13,8 @@ from jobs.inputs import gather
 from jobs.store import Store, record
 from jobs.store.record import DamagedError, VersionError
 from qdllm.errors import StoreError
-from qdllm.specs import SCHEMA, TaskSpec
+from qdllm.spec import SCHEMA
+from qdllm.specs import TaskSpec
 from qdllm.texts import data
 from qdllm.texts.data import SPLITS
 

@@ -10,7 +10,7 @@ from orchestrator.grid.space import at, inside, point
 from qdllm.circuits.openqasm import label
 from qdllm.errors import ConfigError
 from qdllm.families.quantum import StudentSpec
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 
 HEAD = 'OPENQASM 3.0;\ninclude "stdgates.inc";\ninput float theta;\nqubit[3] q;\n'
 LAYER = HEAD + "ry(theta) q[1];\n"

@@ -19,7 +19,7 @@ from orchestrator.grid.space import at
 from orchestrator.plan import Listed, Plan, Searched, Trial, plan
 from orchestrator.sweep import main
 from qdllm import families
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 from qdllm.texts import data
 
 HEAD, LINEAR = families.family("tanh"), families.family("linear")

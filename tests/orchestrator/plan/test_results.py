@@ -9,7 +9,8 @@ from orchestrator.plan.ranking import Result, axes, champion, common, keys, pair
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec
-from qdllm.specs import SCHEMA, TrialSpec, flat
+from qdllm.spec import SCHEMA, flat
+from qdllm.specs import TrialSpec
 
 
 def result(

@@ -13,7 +13,8 @@ from orchestrator.report.tables import champion_line, cut_lines, label, spoken, 
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec
-from qdllm.specs import SCHEMA, TrialSpec
+from qdllm.spec import SCHEMA
+from qdllm.specs import TrialSpec
 
 MADE_FROM = {"features": "f", "soft_labels": "s"}
 

@@ -10,7 +10,7 @@ from qdllm.circuits.circuit import angle_count, circuit, observables, told, weig
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 from qdllm.families.quantum import StudentSpec, student_parameters
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 
 WHOLE = """OPENQASM 3.0;
 include "stdgates.inc";

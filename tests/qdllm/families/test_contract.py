@@ -17,7 +17,8 @@ from qdllm.families import Family
 from qdllm.fit import Examples
 from qdllm.metrics import classification
 from qdllm.predictor import Predictor
-from qdllm.specs import EncoderSpec, TrialSpec, fingerprint
+from qdllm.spec import fingerprint
+from qdllm.specs import EncoderSpec, TrialSpec
 
 FEATURES = 6
 SMALL = {
@@ -220,7 +221,7 @@ def test_families_need_neither_torch_nor_sklearn():
     code = """
 import sys
 from qdllm import families
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 specs = [family.spec() for family in families.families().values()]
 for spec in specs:
     family = families.of(families.parse(spec.model_dump(mode="json")))

@@ -16,7 +16,8 @@ from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec, width_within
 from qdllm.fit import Examples
-from qdllm.specs import EncoderSpec, FitSpec, LossSpec, TaskSpec, fingerprint
+from qdllm.spec import fingerprint
+from qdllm.specs import EncoderSpec, FitSpec, LossSpec, TaskSpec
 from qdllm.student import classical_core
 
 FEATURES = 6

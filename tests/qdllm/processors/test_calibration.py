@@ -9,7 +9,7 @@ from qdllm.errors import ConfigError
 from qdllm.processors import chips
 from qdllm.processors.calibration import Calibration
 from qdllm.processors.spec import MeasurementSpec, named
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 
 BAIHUA = chips.calibration("baihua")
 SMALL = {

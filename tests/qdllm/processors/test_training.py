@@ -10,7 +10,7 @@ from qdllm.errors import ConfigError
 from qdllm.families.quantum import StudentSpec
 from qdllm.processors import chips, training
 from qdllm.processors.training import Noisy
-from qdllm.specs import fingerprint
+from qdllm.spec import fingerprint
 
 SPECS = [
     CircuitSpec(qubits=4, layers=2, noise="baihua"),

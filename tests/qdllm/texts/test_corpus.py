@@ -14,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from qdllm.errors import ConfigError
-from qdllm.specs import TaskSpec, canonical
+from qdllm.spec import canonical
+from qdllm.specs import TaskSpec
 from qdllm.texts import corpus, grammar
 from qdllm.texts.data import load
 
@@ -27,7 +28,7 @@ DIGESTS = {
 PRINT_DIGESTS = """
 import hashlib
 from qdllm.texts.corpus import CLASSES, generate
-from qdllm.specs import canonical
+from qdllm.spec import canonical
 for name in sorted(CLASSES):
     print(name, hashlib.sha256(canonical(generate(name)).encode()).hexdigest())
 """
