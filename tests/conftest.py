@@ -5,7 +5,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import obstore.store
 import pytest
 from leftovers import end_with_this_process
+from waiting import until
 
 from jobs.store import Store
 
@@ -45,10 +45,18 @@ def ask(method: str, url: str, body: bytes | None = None) -> int:
     headers = {"Content-Type": "text/plain"}
     request = urllib.request.Request(url, data=body, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def answers(url: str) -> bool:
+    """Whether there is a server, and all is well with it."""
+    try:
+        return ask("GET", url) == 200
+    except OSError:
+        return False
 
 
 def free_port() -> int:
@@ -66,17 +74,13 @@ def s3_server() -> Iterator[str]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
-            assert server.poll() is None, "moto's server has ended"
-            try:
-                assert ask("PUT", f"{address}/{BUCKET}") == 200
-                break
-            except urllib.error.URLError:
-                time.sleep(0.1)
+        until(lambda: server.poll() is not None or answers(address))
+        assert server.returncode is None, "moto's server has ended"
+        assert ask("PUT", f"{address}/{BUCKET}") == 200
         yield address
     finally:
-        server.terminate()
-        server.wait(10)
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture

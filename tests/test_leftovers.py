@@ -12,8 +12,9 @@ import leftovers
 import psutil
 import pytest
 from checkout import ROOT
-from driven import DEADLINE, gone
+from driven import alive
 from hosts import lacking
+from waiting import DEADLINE, until
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ DAEMON = "import os, sys, time; os.fork() and sys.exit(); os.setsid(); time.slee
 def test_what_tests_start():
     port = free_port()
     server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
-    with serving(server, f"http://127.0.0.1:{port}", HERE / "log", within=60):
+    with serving(server, f"http://127.0.0.1:{port}", HERE / "log"):
         if reason := lacking():
             print(reason)
         else:
@@ -73,11 +74,8 @@ class Run:
 def begun(tmp_path) -> Iterator[tuple[Run, list[psutil.Process]]]:
     """A run in the middle of its test, and what it has started so far."""
     run = Run(tmp_path, LONG="1")
-    deadline = time.monotonic() + DEADLINE
-    while not (tmp_path / "begun").exists():
-        assert run.process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: run.process.poll() is not None or (tmp_path / "begun").exists())
+    assert run.process.returncode is None
     started = list(leftovers.carriers(run.names().__contains__))
     names = [one.name() for one in started]
     # The worker, the server, and a daemon that has left its family; and the hosts', with root.
@@ -86,7 +84,7 @@ def begun(tmp_path) -> Iterator[tuple[Run, list[psutil.Process]]]:
         assert {"sleep", "unshare"} <= set(names)
         assert link(tmp_path)
     yield run, started
-    for one in gone(started, within=0):
+    for one in alive(started):
         one.kill()
 
 
@@ -95,27 +93,24 @@ def link(folder: Path) -> bool:
     return Path("/sys/class/net", (folder / "link").read_text()).exists()
 
 
-def all_gone(started: list[psutil.Process], folder: Path) -> bool:
-    """Whether they end, and their links with them."""
-    left = gone(started, within=60)
-    deadline = time.monotonic() + 10  # the kernel comes to a link after its namespace's processes
-    while not lacking() and link(folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not left and (bool(lacking()) or not link(folder))
+def see_them_end(started: list[psutil.Process], folder: Path) -> None:
+    """They, and their link, to which the kernel comes after its namespace's processes."""
+    until(lambda: not alive(started), "some are left")
+    until(lambda: lacking() or not link(folder), "the link is left")
 
 
 def test_a_run_that_is_interrupted_leaves_nothing(begun, tmp_path):
     run, started = begun
     os.killpg(run.process.pid, signal.SIGINT)
     run.process.wait(DEADLINE)
-    assert all_gone(started, tmp_path)
+    see_them_end(started, tmp_path)
 
 
 def test_a_run_that_is_killed_leaves_nothing(begun, tmp_path):
     run, started = begun
     run.process.kill()
     run.process.wait()
-    assert all_gone(started, tmp_path)
+    see_them_end(started, tmp_path)
 
 
 def test_a_run_whose_watchers_are_killed_too_is_ended_by_the_next_one(begun, tmp_path):
@@ -126,6 +121,7 @@ def test_a_run_whose_watchers_are_killed_too_is_ended_by_the_next_one(begun, tmp
     for one in (*psutil.Process(run.process.pid).children(), run.process):
         one.kill()
     run.process.wait()
-    assert gone(started, within=1), "nobody was there to end them"
+    time.sleep(1)
+    assert alive(started), "nobody was there to end them"
     assert Run(tmp_path).process.wait(DEADLINE) == 0
-    assert all_gone(started, tmp_path)
+    see_them_end(started, tmp_path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from checkout import ROOT
 from torch.utils.flop_counter import FlopCounterMode
+from waiting import DEADLINE
 
 from bench.families import on_meta
 from bench.fine_tuners import BATCH, Clock, read, write
@@ -24,7 +25,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=DEADLINE,
     )
 
 

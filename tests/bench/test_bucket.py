@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ import boto3
 import numpy as np
 import pytest
 from checkout import ROOT
-from conftest import KEYS, ask, free_port
+from conftest import KEYS, answers, ask, free_port
+from waiting import until
 
 from bench.bucket import Journal
 from jobs.store import Store
@@ -34,15 +34,8 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "bench.bucket", str(self.port), str(self.journal)]
         self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                assert ask("GET", self.url) == 200
-                return
-            except OSError:
-                assert self._process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        until(lambda: self._process.poll() is not None or answers(self.url))
+        assert self._process.returncode is None
 
     def kill(self) -> None:
         os.kill(self._process.pid, signal.SIGKILL)

@@ -28,8 +28,8 @@ LONGEST = 2000
 """Characters of a message."""
 BEGINNING = 12
 """Characters of what was given that a message repeats at least."""
-PATIENCE = 20
-"""Seconds after which a case counts as hanging."""
+PATIENCE = 120
+"""Seconds after which a case counts as hanging: on a crowded machine, too."""
 
 
 class Hanging(BaseException):

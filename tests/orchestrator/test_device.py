@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -300,11 +299,9 @@ def test_where_mlflow_is_not_what_was_measured_stays_in_the_store(swept, place, 
         "orchestrator.device", [*arguments, f"sqlite:///{new}"]
     )
     assert not new.exists()
-    before = time.monotonic()
     printed = here("orchestrator.device", [*arguments, "http://127.0.0.1:9"], 1)
     assert "nobody answers there (Connection refused)" in printed
     assert "Nothing is lost: it is in the store" in printed
-    assert time.monotonic() - before < 30
     with sqlite3.connect(new) as database:
         database.execute("CREATE TABLE theirs (a)")
     database.close()

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from checkout import ROOT
 from conftest import BUCKET, KEYS, ask, free_port
 from machines import Machines, machines
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from waiting import DEADLINE, until
 from werkzeug.serving import make_server
 
 from jobs.store import Store
@@ -159,13 +159,11 @@ def test_an_mlflow_server_tells_its_version(tmp_path):
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = subprocess.Popen(command, env=os.environ | quiet, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 60
-        while not (diagnosis := checks.tracking(address)).ok and time.monotonic() < until:
-            time.sleep(0.5)
-        assert re.fullmatch(r"server, version 3\.\d+\.\d+", diagnosis.seen)
+        seen = until(lambda: (found := checks.tracking(address)).ok and found.seen, every=0.5)
+        assert re.fullmatch(r"server, version 3\.\d+\.\d+", seen)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(DEADLINE)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +200,7 @@ def doctor(cluster: Machines, home: Path, status: int, *arguments: str) -> str:
         env=cluster.environment | {"RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE,
     )
     output = ended.stdout + ended.stderr
     assert ended.returncode == status, output

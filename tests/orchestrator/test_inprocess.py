@@ -10,6 +10,7 @@ import pytest
 from checkout import ROOT
 from commands import here
 from driven import ALONE, BASE, SOURCES, Driver, Sweep
+from waiting import DEADLINE
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,7 @@ def test_a_breakpoint_in_a_trial_stops_there(undisturbed, tmp_path):
         input="print('stopped at', job.kind, job.spec.fit.epochs)\nquit\n",
         capture_output=True,
         text=True,
-        timeout=driven.DEADLINE,
+        timeout=DEADLINE,
         check=False,
     )
     assert "stopped at students 2" in done.stdout, done.stdout + done.stderr

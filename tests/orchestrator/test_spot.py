@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from checkout import ROOT
 from machines import Machines, machines
+from waiting import DEADLINE
 
 from orchestrator import spot
 
@@ -196,7 +197,7 @@ def test_the_watch_ends_with_ray(metadata, monkeypatch):
         thread.join(0.5)
         assert thread.is_alive()
         process.kill()
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
 
 
@@ -219,19 +220,19 @@ def watching(cloud: str, cluster: Machines, metadata: Metadata) -> Iterator[subp
 
 @pytest.mark.slow
 def test_the_command_waits_for_ray_and_drains_every_node_of_this_machine(metadata):
-    text, end = aws_notice(120)
     with machines() as cluster, watching("aws", cluster, metadata) as early:
         cluster.head()
         assert "watching aws for 1 node of Ray" in early.stderr.readline()
         cluster.node({"CPU": 1})
         work = [sys.executable, "-c", WORK, cluster.address]
-        subprocess.run(work, env=cluster.environment, check=True, timeout=60)
+        subprocess.run(work, env=cluster.environment, check=True, timeout=DEADLINE)
         with watching("aws", cluster, metadata) as late:
             assert "watching aws for 2 nodes of Ray" in late.stderr.readline()
             early.kill()
             assert cluster.draining() == {}
+            text, end = aws_notice(DEADLINE)
             metadata.tell(text)
-            told = late.communicate(timeout=30)[1]
+            told = late.communicate(timeout=DEADLINE)[1]
         assert late.returncode == 0, told
         assert "EC2 spot notice: terminate at" in told
         assert len(cluster.alive()) == 2

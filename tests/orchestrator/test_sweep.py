@@ -17,6 +17,7 @@ from checkout import ROOT
 from commands import here
 from driven import ALONE, BASE, ONE_BY_ONE, TEXTS, table
 from mlflow import MlflowClient
+from waiting import DEADLINE
 
 from jobs.store import Store
 from orchestrator.report import command
@@ -57,7 +58,7 @@ def swept(tmp_path_factory, undisturbed, texts) -> tuple[Path, str]:
         shutil.copytree(undisturbed.home / "store" / kind, home / "store" / kind)
     command = [sys.executable, "-m", "orchestrator.sweep", *small(home, texts)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done.stdout

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 
 import pytest
+from waiting import DEADLINE
 
 
 def chromium(*arguments: str) -> str:
@@ -16,6 +17,7 @@ def chromium(*arguments: str) -> str:
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags.append(f"--user-data-dir={profile}")
+        command = [program, *flags, *arguments]
         return subprocess.run(
-            [program, *flags, *arguments], capture_output=True, text=True, check=True, timeout=120
+            command, capture_output=True, text=True, check=True, timeout=DEADLINE
         ).stdout

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from checkout import ROOT
 from commands import here
 from filelock import FileLock
 from mlflow import MlflowClient
+from waiting import DEADLINE, until
 
 from jobs.store import Store
 from orchestrator.cluster import place
@@ -50,8 +50,6 @@ SOURCES = {"features", "soft-labels", "adapters"}
 REFERENCES = {"linear", "tanh"}
 KINDS = SOURCES | REFERENCES | {"students", "evaluations", "words", "sweeps"}
 """What a store has of a sweep that has ended: no lock, and no checkpoint of a teacher's."""
-DEADLINE = 600
-"""Seconds that anything may take on a machine that has other things to do."""
 
 
 def texts(folder: Path) -> Path:
@@ -169,13 +167,18 @@ class Driver:
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """What the condition gives when it is true. The command must not end before."""
-        deadline = time.monotonic() + DEADLINE
-        while not (found := condition()):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.process.kill()
-                raise AssertionError(f"{self.process.returncode}: {self.process.communicate()}")
-            time.sleep(0.1)
-        return found
+
+        def found() -> Any:
+            seen = condition()
+            assert seen or self.process.poll() is None
+            return seen
+
+        try:
+            return until(found)
+        except AssertionError:
+            self.process.kill()
+            status = self.process.returncode
+            raise AssertionError(f"{status}: {self.process.communicate()}") from None
 
     def children(self, name: str = "") -> list[psutil.Process]:
         """All processes below it whose name begins like that."""
@@ -200,10 +203,10 @@ class Driver:
         """Ctrl-C, which a terminal sends to everybody in front of it."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ended(self, status: int, within: float = DEADLINE) -> str:
+    def ended(self, status: int) -> str:
         """What it printed on both streams, once it has ended by itself with that status."""
         try:
-            output, error = self.process.communicate(timeout=within)
+            output, error = self.process.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise AssertionError(self.process.communicate()) from None
@@ -212,12 +215,9 @@ class Driver:
         return output + error
 
 
-def gone(processes: list[psutil.Process], within: float) -> list[psutil.Process]:
-    """Those that are still there after so many seconds."""
-    deadline = time.monotonic() + within
-    while (left := [one for one in processes if _alive(one)]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return left
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that are still there."""
+    return [one for one in processes if _alive(one)]
 
 
 def _alive(process: psutil.Process) -> bool:

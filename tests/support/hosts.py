@@ -10,10 +10,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from waiting import DEADLINE, until
 
 NETWORKS = 100
 OWN = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc")
@@ -76,7 +77,7 @@ class Hosts:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: list[subprocess.Popen[str]] = []
         self._switch = _silent("unshare", "--net", "sleep", "infinity")
-        _until(lambda: _network(self._switch.pid) != _network(os.getpid()), "the switch")
+        until(lambda: _network(self._switch.pid) != _network(os.getpid()), "there is no switch")
         self._number = next(filter(self._plugged, range(NETWORKS)))
         self.link = f"qdllm{self._number}"
         self.root = Path("/var/tmp", self.link)
@@ -130,7 +131,7 @@ class Hosts:
         for file in (".bashrc", ".profile"):
             (folder / "tmp/home" / file).write_text(lines)
         self._processes[name] = _silent(*OWN, "bash", str(folder / "init"))
-        _until(lambda: self._init(name), name)
+        until(lambda: self._init(name), f"there is no {name}")
         self._on_switch(
             *("link", "add", "name", name, "type", "veth", "peer", "name", "eth0"),
             *("netns", self._init(name)),
@@ -140,13 +141,14 @@ class Hosts:
         _run(*here, "link", "set", "dev", "lo", "up")
         _run(*here, "addr", "add", f"{address}/24", "dev", "eth0")
         _run(*here, "link", "set", "dev", "eth0", "up")
-        _until(lambda: not self.run(name, "test -e /run/sshd", check=False).returncode, name)
+        ready = "test -e /run/sshd"
+        until(lambda: not self.run(name, ready, check=False).returncode, f"{name} has no sshd")
 
     def run(self, name: str, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell's command on a host, as its root."""
         return subprocess.run(
             self._entry(name, command),
-            **{"check": True, "capture_output": True, "text": True, "timeout": 300} | options,
+            **{"check": True, "capture_output": True, "text": True, "timeout": DEADLINE} | options,
         )
 
     def start(self, name: str, command: str, **options: Any) -> subprocess.Popen[str]:
@@ -207,10 +209,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _network(process: int) -> str:
     """The namespace that a process's network is in."""
     return str(Path(f"/proc/{process}/ns/net").readlink())
-
-
-def _until(condition: Callable[[], Any], name: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"{name} did not start"
-        time.sleep(0.1)

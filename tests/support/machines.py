@@ -16,16 +16,15 @@ from contextlib import contextmanager
 import psutil
 from checkout import ROOT
 from conftest import free_port
+from waiting import DEADLINE
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
 ENVIRONMENT = TOKEN | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
-PATIENCE = 60
-"""Seconds that a node may take to start on a machine that has other things to do."""
 
 LOOK = """
 import json, sys, time
 from ray._raylet import GcsClient
-until = time.monotonic() + 30
+until = time.monotonic() + 300
 while True:
     try:
         client = GcsClient(address=sys.argv[1])
@@ -87,7 +86,7 @@ class Machines:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=DEADLINE,
         )
         assert ended.returncode == 0, ended.stderr[-2000:]
         return ended.stdout
@@ -102,7 +101,7 @@ class Machines:
             except psutil.NoSuchProcess:
                 continue
         for process in self._started:
-            process.wait(PATIENCE)
+            process.wait(DEADLINE)
 
     def _start(
         self,

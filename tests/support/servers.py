@@ -3,16 +3,17 @@
 import os
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from waiting import until
+
 
 @contextmanager
 def serving(
-    command: Sequence[str], url: str, log: Path, within: float, **environment: str
+    command: Sequence[str], url: str, log: Path, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a server, wait until `url` answers, and kill it and all it has started at the end."""
     with log.open("ab") as stream:
@@ -25,18 +26,19 @@ def serving(
             cwd=log.parent,
         )
     try:
-        deadline = time.monotonic() + within
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+        until(lambda: server.poll() is not None or _answers(url))
+        assert server.returncode is None, log.read_text()
         yield server
     finally:
         kill(server)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=10).close()
+    except OSError:
+        return False
+    return True
 
 
 def kill(server: subprocess.Popen[bytes]) -> None:

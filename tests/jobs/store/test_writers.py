@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stored import KIND, NAME, OTHER, TENSORS, names, publish
+from waiting import DEADLINE
 
 from jobs.store import Store
 from qdllm.errors import StoreError
@@ -21,7 +22,7 @@ from qdllm.errors import StoreError
 def race(uri: str, offset: float, start, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     store = Store(uri)
-    start.wait(60)
+    start.wait(DEADLINE)
     publish(store, offset)
 
 
@@ -40,7 +41,7 @@ def writers(store: Store, offsets: list[float], beside: int = 0) -> Iterator[tup
         process.start()
     yield processes, start
     for process in processes:
-        process.join(120)
+        process.join(DEADLINE)
     assert [process.exitcode for process in processes] == [0] * len(offsets)
 
 
@@ -56,7 +57,7 @@ def test_sixteen_writers_at_once_end_in_one_whole_result(store, backend):
 
 def test_a_reader_beside_writers_sees_nothing_or_a_whole_result(store):
     with writers(store, [0.0, 1.0, 2.0, 3.0], beside=1) as (processes, start):
-        start.wait(60)
+        start.wait(DEADLINE)
         while any(process.is_alive() for process in processes):
             if store.has(KIND, NAME):
                 store.load(KIND, NAME)

@@ -9,17 +9,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
 import yaml
 from checkout import ROOT
-from conftest import BUCKET, KEYS, ask
+from conftest import BUCKET, KEYS, answers, ask
 from driven import KINDS, TRIALS, Sweep, table, undisturbed
 from hosts import Hosts, lacking
+from waiting import DEADLINE, until
 
 from jobs.store import Store
 
@@ -52,21 +52,6 @@ def mlflow_at(hosts: Hosts) -> str:
     return f"http://{hosts.address(ADDRESSES['cloud'])}:5000"
 
 
-def wait_for(condition: Callable[[], Any], every: float = 0.5) -> None:
-    """`every`: seconds between two looks. A crowded machine gets what time the test has."""
-    deadline = time.monotonic() + 1500
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(every)
-
-
-def answers(url: str) -> bool:
-    try:
-        return ask("GET", url) == 200
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     """A laptop, a cluster's machines, and what a cloud gives: S3, PostgreSQL, MLflow."""
@@ -82,7 +67,7 @@ def hosts() -> Iterator[Hosts]:
         made.run("cloud", POSTGRES)
         made.start("cloud", "exec python -m moto.server -H 0.0.0.0 -p 5055 > /tmp/s3.log 2>&1")
         made.start("cloud", MLFLOW)
-        wait_for(lambda: answers(s3_at(made)) and answers(f"{mlflow_at(made)}/health"))
+        until(lambda: answers(s3_at(made)) and answers(f"{mlflow_at(made)}/health"))
         ask("PUT", f"{s3_at(made)}/{BUCKET}")
         yield made
     finally:
@@ -124,14 +109,15 @@ def cluster(hosts: Hosts) -> Iterator[str]:
     hosts.run("laptop", "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token")
     hosts.run("laptop", f"{at_home} ray up -y --no-config-cache {file}")
     hosts.start("laptop", f"{at_home} exec ray dashboard --no-config-cache {file}")
-    wait_for(lambda: not hosts.run("laptop", "< /dev/tcp/127.0.0.1/8265", check=False).returncode)
+    until(lambda: not hosts.run("laptop", "< /dev/tcp/127.0.0.1/8265", check=False).returncode)
     status = "RAY_AUTH_MODE=token ray status"
-    wait_for(lambda: "/3.0 cpu_student" in hosts.run("head", status, check=False).stdout, 3)
+    students = "/3.0 cpu_student"
+    until(lambda: students in hosts.run("head", status, check=False).stdout, every=3)
     yield at_home
     hosts.run("laptop", f"{at_home} ray down -y {file}")
     # Workers notice by themselves that their head is gone; docs/cluster.md says when.
     for name in ("head", *(name for name in WORKERS if name in hosts)):
-        wait_for(lambda name=name: not hosts.run(name, "pgrep -f 'ray|gcs'", check=False).stdout)
+        until(lambda name=name: not hosts.run(name, "pgrep -f 'ray|gcs'", check=False).stdout)
 
 
 def test_the_doctor_finds_nothing(hosts: Hosts, cluster: str) -> None:
@@ -158,14 +144,14 @@ def test_a_sweep_survives_its_cluster(
         assert job.poll() is None, job.communicate()
         return len(bucket.fingerprints("students"))
 
-    wait_for(trained)
+    until(trained)
     hosts.unplug("three")
     hosts.down("two")
     cut, before = time.monotonic(), trained()
-    wait_for(lambda: trained() > before + 2)
+    until(lambda: trained() > before + 2)
     time.sleep(max(0, 45 - (time.monotonic() - cut)))
     hosts.plug("three")
-    output, errors = job.communicate(timeout=900)
+    output, errors = job.communicate(timeout=DEADLINE)
     assert job.returncode == 0, output + errors
     print(output)
     assert "Traceback" not in output

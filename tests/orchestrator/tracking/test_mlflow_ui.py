@@ -130,7 +130,7 @@ def ui(written, tmp_path_factory) -> Iterator[Ui]:
     address = f"http://127.0.0.1:{port}"
     # Its job runner is for language models' traces, and takes a gigabyte.
     without = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with serving(command, f"{address}/health", folder / "server.log", within=60, **without):
+    with serving(command, f"{address}/health", folder / "server.log", **without):
         client = MlflowClient(uri)
         number = client.get_experiment_by_name(found.name).experiment_id
         runs = client.search_runs([number], max_results=1000)

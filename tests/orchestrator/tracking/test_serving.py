@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from servers import serving
 from sweep_records import trial
+from waiting import DEADLINE
 
 from jobs.store import Store
 from orchestrator.report.champion import lineage
@@ -269,7 +270,7 @@ def served(uri: str, folder: Path):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     address = f"http://127.0.0.1:{port}"
     given = {"MLFLOW_TRACKING_URI": uri, "PATH": path}
-    with serving(command, f"{address}/ping", folder / "serve.log", within=180, **given):
+    with serving(command, f"{address}/ping", folder / "serve.log", **given):
         yield f"{address}/invocations"
 
 
@@ -277,7 +278,7 @@ def post(address: str, question: dict) -> list[dict]:
     request = urllib.request.Request(
         address, json.dumps(question).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
         return json.load(answer)["predictions"]
 
 
@@ -320,6 +321,6 @@ def test_mlflow_serves_the_champion(registered, folder, tmp_path):
 def refused(address: str, body: bytes | Iterator[bytes]) -> tuple[int, str]:
     """Status and text of the answer to what cannot be answered."""
     answer = requests.post(
-        address, data=body, headers={"Content-Type": "application/json"}, timeout=60
+        address, data=body, headers={"Content-Type": "application/json"}, timeout=DEADLINE
     )
     return answer.status_code, answer.text
