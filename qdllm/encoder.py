@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from qdllm.errors import ConfigError
-from qdllm.models import Model, resolve
+from qdllm.models import Model, check_length, resolve
 from qdllm.specs import EncoderSpec
 
 Counted = Callable[[int, int], None]
@@ -37,7 +37,7 @@ class Encoder:
         self.spec, self.device = spec, device
         self._tokenizer, model = pretrained(spec.model, spec.max_length, spec.weights)
         depth = model.config.num_hidden_layers
-        self._layers = _layers(spec, depth + 1)
+        self._layers = spec.layers_of(depth + 1)
         self._pooling = (spec.pooling,) if isinstance(spec.pooling, str) else spec.pooling
         for stack in model.modules():
             if isinstance(stack, torch.nn.ModuleList) and len(stack) == depth:
@@ -195,11 +195,7 @@ def pretrained(
             f"model {name!r}: its weights lack {', '.join(missing) or 'the shapes of its config'}; "
             "give a complete model"
         )
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and max_length > positions:
-        raise ConfigError(
-            f"max_length {max_length} exceeds the {positions} positions of model {name!r}"
-        )
+    check_length(name, getattr(config, "max_position_embeddings", None), max_length)
     return tokenizer, transformer
 
 
@@ -263,19 +259,6 @@ def _remedy(reason: str) -> str:
             "of which only tensors are loaded"
         )
     return "Without a network, give a local folder with safetensors weights, or 'minilm'"
-
-
-def _layers(spec: EncoderSpec, count: int) -> tuple[int, ...]:
-    """Hidden layers as indices from 0; raises ConfigError for one that the model lacks."""
-    if spec.hidden_layers == "all":
-        return tuple(range(count))
-    for layer in spec.hidden_layers:
-        if not -count <= layer < count:
-            raise ConfigError(
-                f"hidden layer {layer} of model {spec.model!r}: it has {count}, "
-                f"0 (the embeddings) to {count - 1}, or −1 (the last) to −{count}"
-            )
-    return tuple(layer % count for layer in spec.hidden_layers)
 
 
 @contextmanager

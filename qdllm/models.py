@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qdllm import outside
 from qdllm.errors import ConfigError, nearest
@@ -63,6 +63,12 @@ PATIENCE = 5.0
 """Seconds that the hub has to answer."""
 _WEIGHTS = {"safetensors": "*.safetensors", "torch": "pytorch_model*.bin"}
 _DECIDES_NUMBERS = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
+_SHAPE = (
+    ("num_hidden_layers", "n_layer", "n_layers"),
+    ("hidden_size", "n_embd", "dim"),
+    ("max_position_embeddings", "n_positions"),
+)
+"""What config.json calls layers, width and positions."""
 _NOTES = re.compile(rb',\s*"(is_local|local_files_only)"\s*:\s*(true|false|null)')
 """What transformers writes into a saved tokenizer's settings of how it was loaded: nothing that can
 change a number, and another thing for the same model from another place."""
@@ -139,6 +145,42 @@ def config(name: str, weights: str = "safetensors") -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} must hold an object, but {shown(plain)} is there")
     return plain
+
+
+class Shape(NamedTuple):
+    """What a model's config.json says of it; None where it does not, or is not on this machine."""
+
+    layers: int | None = None
+    width: int | None = None
+    positions: int | None = None
+    """Tokens that it can tell the places of."""
+
+
+def shape(name: str, weights: str = "safetensors") -> Shape:
+    """A model's shape. Raises ConfigError as `resolve` does."""
+    if name in FITTED or beside(resolve(name, weights), "config.json") is None:
+        return Shape()
+    plain = config(name, weights)
+    found = (next((plain[key] for key in keys if key in plain), None) for keys in _SHAPE)
+    return Shape(*(each if type(each) is int else None for each in found))
+
+
+def check_length(name: str, positions: int | None, max_length: int) -> None:
+    """Raise ConfigError where a model has no places for so many tokens of a text."""
+    if positions is not None and max_length > positions:
+        raise ConfigError(
+            f"max_length {max_length} exceeds the {positions} positions of model {name!r}; give at "
+            "most so many"
+        )
+
+
+def reader(name: str, weights: str, max_length: int) -> Model:
+    """The model that shall read so many tokens of each text.
+
+    Raises ConfigError as `resolve` does, and where it is known to have no places for them.
+    """
+    check_length(name, shape(name, weights).positions, max_length)
+    return resolve(name, weights)
 
 
 def pinned(name: str, weights: str, digest: str) -> str:

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from qdllm import models
+from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.spec import Spec
 
@@ -161,6 +162,35 @@ class EncoderSpec(Spec):
                     f"{name!r} has no {key}, but {shown(given.data[key])} was given; leave it out"
                 )
         return COMPONENTS if components is None else components
+
+    def layers_of(self, count: int) -> tuple[int, ...]:
+        """The hidden layers as indices from 0, of a model that has so many with its embeddings.
+
+        Raises ConfigError for one that it lacks.
+        """
+        if self.hidden_layers == "all":
+            return tuple(range(count))
+        for layer in self.hidden_layers:
+            if not -count <= layer < count:
+                raise ConfigError(
+                    f"hidden layer {layer} of model {self.model!r}: it has {count}, "
+                    f"0 (the embeddings) to {count - 1}, or −1 (the last) to −{count}"
+                )
+        return tuple(layer % count for layer in self.hidden_layers)
+
+    def features(self) -> int | None:
+        """How many numbers a text gets; None where the model's config is not on this machine.
+
+        Raises ConfigError where that model lacks a hidden layer.
+        """
+        if self.components is not None:
+            return self.components
+        shape = models.shape(self.model, self.weights)
+        if shape.layers is None:
+            return None
+        layers = len(self.layers_of(shape.layers + 1))
+        poolings = 1 if isinstance(self.pooling, str) else len(self.pooling)
+        return shape.width and layers * poolings * shape.width
 
 
 class TeacherSpec(Spec):

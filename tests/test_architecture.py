@@ -108,7 +108,7 @@ WINGS = {
         "saved": {"errors", "families", "messages", "models", "outside", "spec", "specs", "tfidf"},
         "shots": {"circuits", "engine"},
         "spec": {"errors", "messages"},
-        "specs": {"messages", "models", "spec"},
+        "specs": {"errors", "messages", "models", "spec"},
         "student": {"circuits", "engine"},
         "teacher": {"batches", "encoder", "errors", "models", "specs"},
         "texts": {"errors", "messages", "models", "outside", "specs", "visible"},

@@ -1,7 +1,7 @@
 """What the frozen text encoder makes of a task's texts."""
 
 from jobs.kinds.kind import Count, Kind, Load
-from qdllm.models import resolve
+from qdllm.models import reader
 from qdllm.specs import EncoderSpec, TrialSpec
 
 
@@ -10,7 +10,8 @@ def _of_trial(spec: TrialSpec) -> EncoderSpec:
 
 
 def _digests(spec: EncoderSpec) -> dict[str, str]:
-    return {"model": resolve(spec.model, spec.weights).digest}
+    spec.features()  # a hidden layer that its model lacks is told of before anything is made
+    return {"model": reader(spec.model, spec.weights, spec.max_length).digest}
 
 
 def _load(spec: EncoderSpec) -> Load:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.kinds.kind import Count, Kind, Load, Number, Record, Standing, measured
-from qdllm.models import NOBODY, resolve
+from qdllm.models import NOBODY, reader
 from qdllm.specs import TeacherSpec, TrialSpec
 
 SHORT = {"train": "train", "validation": "val", "test": "test"}
@@ -16,7 +16,7 @@ def _of_trial(spec: TrialSpec) -> TeacherSpec | None:
 
 
 def _digests(spec: TeacherSpec) -> dict[str, str]:
-    return {"model": resolve(spec.model, spec.weights).digest}
+    return {"model": reader(spec.model, spec.weights, spec.max_length).digest}
 
 
 def _load(spec: TeacherSpec) -> Load:

@@ -1,7 +1,7 @@
 """A task's texts as a model's tokenizer cuts them: what bodies read."""
 
 from jobs.kinds.kind import Count, Kind, Load
-from qdllm.models import resolve
+from qdllm.models import reader
 from qdllm.rivals.specs import TokensSpec
 from qdllm.specs import TrialSpec
 
@@ -12,7 +12,7 @@ def _of_trial(spec: TrialSpec) -> TokensSpec:
 
 
 def _digests(spec: TokensSpec) -> dict[str, str]:
-    return {"model": resolve(spec.model, spec.weights).digest}
+    return {"model": reader(spec.model, spec.weights, spec.max_length).digest}
 
 
 def _load(spec: TokensSpec) -> Load:

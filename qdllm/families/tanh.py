@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
-from qdllm.errors import TrialError
+from qdllm.errors import ConfigError, TrialError
 from qdllm.families.family import Family
 from qdllm.families.quantum import StudentSpec, student_parameters
 from qdllm.messages import shown
@@ -57,6 +55,15 @@ class Tanh(Family[TanhSpec]):
     }
     spec = TanhSpec
     reads = ("features", "soft_labels")
+
+    def check(self, spec: TanhSpec, texts_C: Sequence[int]) -> None:
+        """Raise ConfigError where its deeper layers leave no room for a first one."""
+        features = spec.encoder.features() if spec.deeper else None
+        if features is not None:
+            try:
+                _widths(spec, features, len(texts_C))
+            except TrialError as error:
+                raise ConfigError(str(error)) from None
 
     def parameters(self, spec: TanhSpec, features: int, classes: int) -> int:
         """As Family does; no more than the student with that circuit has, if one unit is not."""

@@ -100,11 +100,11 @@ class ScratchSpec(TuningSpec):
 
 def depth(model: str, weights: str) -> int:
     """How many layers a model has, by its config. Raises ConfigError where that says nothing."""
-    config = models.config(model, weights)
-    for key in ("num_hidden_layers", "n_layer", "n_layers"):
-        if isinstance(config.get(key), int):
-            return int(config[key])
-    raise ConfigError(f"the config of model {model!r} does not say how many layers it has")
+    models.config(model, weights)
+    layers = models.shape(model, weights).layers
+    if layers is None:
+        raise ConfigError(f"the config of model {model!r} does not say how many layers it has")
+    return layers
 
 
 def check_words(encoder: EncoderSpec) -> None:

@@ -117,6 +117,26 @@ CASES = {
     ),
     "teacher": (lambda folder: [*GRID, "--set", "teacher.model=minilmm"], "did you mean 'minilm'"),
     "encoder": (lambda folder: [*GRID, "--set", "encoder.model=minilmm"], "did you mean 'minilm'"),
+    "hidden layer": (
+        lambda folder: [*GRID, "--set", "encoder.hidden_layers=[4, 7]"],
+        "hidden layer 7 of model 'minilm': it has 7, 0 (the embeddings) to 6",
+    ),
+    "long texts for an encoder": (
+        lambda folder: [*GRID, "--set", "encoder.max_length=513"],
+        "max_length 513 exceeds the 512 positions of model 'minilm'; give at most so many",
+    ),
+    "long texts for a teacher": (
+        lambda folder: [*GRID, "--set", "teacher.max_length=513"],
+        "max_length 513 exceeds the 512 positions of model 'minilm'; give at most so many",
+    ),
+    "long texts for a rival": (
+        lambda folder: ["--grid", "rivals", "--set", "encoder.max_length=513"],
+        "max_length 513 exceeds the 512 positions of model 'minilm'; give at most so many",
+    ),
+    "a deep head": (
+        lambda folder: [*GRID, "--set", "family=tanh", "--set", "deeper=[200, 200]"],
+        "deeper: [200, 200] leaves no unit for the first layer of a head that may have 8,579",
+    ),
 }
 
 

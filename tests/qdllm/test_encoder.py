@@ -43,7 +43,7 @@ def test_features_are_the_transformers_own(folders, family, hidden_layers, read)
     spec = EncoderSpec(model=folders[family], hidden_layers=hidden_layers, max_length=16)
     features_NH = encode(spec, TEXTS[:6])
     assert features_NH.dtype == np.float32
-    assert features_NH.shape == (6, HIDDEN * len(read))
+    assert features_NH.shape == (6, HIDDEN * len(read)) == (6, spec.features())
     for text, features_H in zip(TEXTS[:6], features_NH, strict=True):
         states = hidden_states(folders[family], text)
         expected = torch.cat([states[layer][0].mean(0) for layer in read])
@@ -61,6 +61,7 @@ def test_several_poolings_stand_side_by_side_each_with_all_layers(folders):
         model=folders["bert"], hidden_layers=(1, 2), pooling=("max", "mean"), max_length=16
     )
     features_NH = encode(spec, TEXTS[:5])
+    assert features_NH.shape[1] == spec.features()
     for text, features_H in zip(TEXTS[:5], features_NH, strict=True):
         states = hidden_states(folders["bert"], text)
         read = [states[1][0], states[2][0]]
