@@ -7,10 +7,12 @@ are those of `qdllm.loss`, example by example, in double precision inside.
 import numpy as np
 from numba import njit
 
+from qdllm.compiled import kernel
+
 TINY = np.finfo(np.float32).tiny
 
 
-@njit(cache=True)
+@njit
 def log_softmax(values_C: np.ndarray, scale: float, result_C: np.ndarray) -> None:
     """Log-probabilities of values_C · scale."""
     highest, total = values_C.max(), 0.0
@@ -20,7 +22,7 @@ def log_softmax(values_C: np.ndarray, scale: float, result_C: np.ndarray) -> Non
     result_C -= np.log(total)
 
 
-@njit(cache=True)
+@kernel()
 def value_and_gradient(
     student_SNC: np.ndarray,
     teacher_SNC: np.ndarray,

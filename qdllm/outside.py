@@ -46,6 +46,16 @@ def path(given: str | os.PathLike[str]) -> Path:
     return found
 
 
+def cache() -> Path:
+    """Where downloads and compiled kernels are kept, all of which may be deleted.
+
+    `$QDLLM_CACHE`, else `qdllm` under the XDG cache folder. Raises RuntimeError where there is
+    neither, nor a home.
+    """
+    xdg = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("QDLLM_CACHE") or Path(xdg, "qdllm"))
+
+
 def folder(given: str | os.PathLike[str]) -> Path:
     """A folder, made where it is missing, in which files can be written: one is, and goes again.
 

@@ -64,8 +64,9 @@ HOMES = {
 WINGS = {
     "qdllm": {
         "circuits": {"errors", "messages", "outside", "spec"},
+        "compiled": {"outside"},
         "encoder": {"errors", "models", "specs"},
-        "engine": {"circuits", "errors"},
+        "engine": {"circuits", "compiled", "errors"},
         "errors": {"messages"},
         "families": {
             "circuits",
@@ -87,6 +88,7 @@ WINGS = {
         "fit": {"errors", "loss", "metrics", "specs", "student"},
         "loss": {"loss_kernel", "specs"},
         "messages": {"addresses", "visible"},
+        "loss_kernel": {"compiled"},
         "mindquantum": {"circuits", "engine", "errors"},
         "models": {"errors", "messages", "outside"},
         "outside": {"addresses", "errors", "messages"},

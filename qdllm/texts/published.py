@@ -5,7 +5,6 @@ Their repository states no licence, so the texts are pointed to, never shipped.
 
 import hashlib
 import http.client
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.request import OpenerDirector, Request, build_opener
 
+from qdllm import outside
 from qdllm.errors import ConfigError
 from qdllm.messages import some
 from qdllm.visible import visible
@@ -88,9 +88,8 @@ def contents(folder: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: in `$QDLLM_CACHE`, else in `qdllm` under the XDG cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("QDLLM_CACHE") or Path(cache, "qdllm")) / "published" / COMMIT
+    """Where downloads are kept, see `outside.cache`."""
+    return outside.cache() / "published" / COMMIT
 
 
 def download(

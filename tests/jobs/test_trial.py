@@ -255,7 +255,7 @@ def test_what_a_new_process_compiles_is_not_timed(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FRESH, str(tmp_path / "store")],
         cwd=ROOT,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"QDLLM_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
