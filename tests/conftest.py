@@ -1,5 +1,6 @@
 """A store on each back-end: a folder, and an S3 server on loopback."""
 
+import gc
 import os
 import secrets
 import socket
@@ -38,6 +39,12 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that of several workers none is left with one at the end."""
     items.sort(key=lambda item: (*LONGEST, item.path.name).index(item.path.name))
+
+
+def pytest_collection_finish() -> None:
+    """What imports have made stays, so nobody who collects garbage need look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def ask(method: str, url: str, body: bytes | None = None) -> int:
