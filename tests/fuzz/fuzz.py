@@ -28,6 +28,8 @@ LONGEST = 2000
 """Characters of a message."""
 BEGINNING = 12
 """Characters of what was given that a message repeats at least."""
+MEMORY = Path("/dev/shm")
+"""Where a folder costs less than on a disk."""
 PATIENCE = 120
 """Seconds after which a case counts as hanging: on a crowded machine, too."""
 
@@ -117,7 +119,7 @@ def repeats(message: str, text: str) -> bool:
 def place() -> Iterator[Path]:
     """A folder of one's own, which is the home and where one stands."""
     before, home = Path.cwd(), os.environ.get("HOME", "/")
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
     os.chdir(folder)
     os.environ["HOME"] = str(folder)
     try:
