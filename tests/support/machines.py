@@ -12,11 +12,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 from checkout import ROOT
 from conftest import free_port
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
 ENVIRONMENT = TOKEN | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
@@ -32,12 +33,12 @@ while True:
     except Exception:
         if time.monotonic() > until:
             raise
-def alive():
+for line in sys.stdin:
     nodes = client.get_all_node_info().values()
-    return [node.node_id.hex() for node in nodes if node.state == 0]
-draining = client.get_draining_nodes
-exec(sys.argv[2])
+    alive = [node.node_id.hex() for node in nodes if node.state == 0]
+    print(json.dumps({"alive": alive, "draining": client.get_draining_nodes()}), flush=True)
 """
+"""Looks whenever it is sent a line; a process of its own, since Ray reads its token but once."""
 
 
 class Machines:
@@ -49,6 +50,7 @@ class Machines:
         for name in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
             self.environment.pop(name, None)
         self._folder, self._started = folder, list[subprocess.Popen[bytes]]()
+        self._looking: subprocess.Popen[str] | None = None
 
     def head(self, *flags: str, environment: Mapping[str, str | None] | None = None) -> None:
         """Start the head; it has no CPU."""
@@ -70,26 +72,28 @@ class Machines:
 
     def draining(self) -> dict[str, int]:
         """Deadlines in Unix milliseconds, by node."""
-        deadlines: dict[str, int] = json.loads(self._look("print(json.dumps(draining()))"))
+        deadlines: dict[str, int] = self._look()["draining"]
         return deadlines
 
     def alive(self) -> list[str]:
         """The nodes' ids."""
-        ids: list[str] = json.loads(self._look("print(json.dumps(alive()))"))
+        ids: list[str] = self._look()["alive"]
         return ids
 
-    def _look(self, code: str) -> str:
-        """What the code prints in a process of its own: Ray reads its token but once."""
-        told = [self.address, code]
-        ended = subprocess.run(
-            [sys.executable, "-c", LOOK, *told],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-        )
-        assert ended.returncode == 0, ended.stderr[-2000:]
-        return ended.stdout
+    def _look(self) -> dict[str, Any]:
+        if self._looking is None:
+            self._looking = subprocess.Popen(
+                [sys.executable, "-c", LOOK, self.address],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self._looking.stdin
+        assert self._looking.stdout
+        print(file=self._looking.stdin, flush=True)
+        found: dict[str, Any] = json.loads(self._looking.stdout.readline())
+        return found
 
     def close(self) -> None:
         """End all of them, and whatever they have started."""
@@ -102,6 +106,9 @@ class Machines:
                 continue
         for process in self._started:
             process.wait(DEADLINE)
+        if self._looking:
+            self._looking.kill()
+            self._looking.communicate()
 
     def _start(
         self,
@@ -125,7 +132,7 @@ class Machines:
             )
         )
         # Nodes of one machine that start at the same moment get into each other's way.
-        self._look(f"while len(alive()) < {len(self._started)}: time.sleep(0.2)")
+        until(lambda: len(self.alive()) >= len(self._started), "a node has not started")
 
 
 @contextmanager
