@@ -22,6 +22,7 @@ from hosts import Hosts, lacking
 from waiting import DEADLINE, until
 
 from jobs.store import Store
+from qdllm import outside
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -37,7 +38,7 @@ runuser -u postgres -- $bin/pg_ctl -D /tmp/database -w -l /tmp/database/log \
 """
 MLFLOW = """\
 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false exec mlflow server --host 0.0.0.0 --port 5000 \
-  --backend-store-uri postgresql://postgres@127.0.0.1/postgres \
+  --workers 1 --backend-store-uri postgresql://postgres@127.0.0.1/postgres \
   --artifacts-destination /tmp/artifacts > /tmp/mlflow.log 2>&1
 """
 
@@ -61,6 +62,8 @@ def hosts() -> Iterator[Hosts]:
         pytest.skip("needs PostgreSQL; see `make tools`")
     made = Hosts(f"{Path(sys.executable).parent}:{os.environ['PATH']}", ROOT)
     shell = {"AWS_ENDPOINT_URL": s3_at(made), "OMP_WAIT_POLICY": "PASSIVE"} | KEYS
+    # Kernels that this machine has compiled by then; each worker would take 20 s for its own.
+    shell["QDLLM_CACHE"] = str(outside.cache())
     try:
         for name, last in ADDRESSES.items():
             made.up(name, last, shell)
@@ -103,6 +106,10 @@ def cluster(hosts: Hosts) -> Iterator[str]:
         path,
         login,
     ]
+    *stop, start = config["worker_start_ray_commands"]
+    # They share this machine's cores, of which each would take all.
+    start = start.replace("ray start --block", "ray start --block --num-cpus=1")
+    config["worker_start_ray_commands"] = [*stop, start]
     file = hosts.root / "local.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     at_home = f"cd {ROOT} && export RAY_AUTH_MODE=token &&"
