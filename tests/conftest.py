@@ -73,7 +73,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The address of moto's S3 server, with one bucket; it keeps everything in memory."""
     port = free_port()
