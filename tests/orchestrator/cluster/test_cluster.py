@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -124,19 +125,58 @@ def test_a_killed_worker_is_restarted_and_goes_on_from_its_checkpoint(
     assert_like_undisturbed(task, spec, store, key, tmp_path / "alone")
 
 
-def test_no_code_in_an_earlier_versions_checkpoint_is_run(ray_here, task, base, tmp_path):
-    """The store may be written by others than those who may run code here."""
-    spec, store, lines = spec_of(base, epochs=1), Store(str(tmp_path / "store")), []
-    phase = Watched()
+class Alone(NamedTuple):
+    """One worker's whole course."""
+
+    store: Store
+    key: str
+    lines: list[str]
+    """What it has told."""
+    attack: Path
+    """What is there if code of the checkpoint's was run."""
+    looks: list[set[Any]]
+    """Addresses, with the process that listens there, that are no loopback's: at each step."""
+
+
+@pytest.fixture(scope="module")
+def alone(ray_here, task, base, tmp_path_factory) -> Alone:
+    """It finds a checkpoint of Ray Train's, as earlier versions left them, with code in it."""
+    folder = tmp_path_factory.mktemp("alone")
+    spec, store, lines, looks = spec_of(base, epochs=2), Store(str(folder / "store")), [], []
+
+    def look(done: int, total: int) -> None:
+        mine = {one.pid for one in below()}
+        looks.append(
+            {
+                (connection.laddr, psutil.Process(connection.pid).name())
+                for connection in psutil.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+                and connection.pid in mine
+                and not connection.laddr.ip.startswith(("127.", "::1", "::ffff:127."))
+            }
+        )
+
+    phase = Watched(look)
     phase.say = lines.append
     job, _ = asked(task, spec)
-    of_ray(tmp_path / "store" / "checkpoints" / job.fingerprint, Malicious(tmp_path / "it ran"))
-    key = train(task, spec, store, 1, phase)
-    assert not (tmp_path / "it ran").exists()
-    (line,) = lines
+    attack = folder / "it ran"
+    of_ray(folder / "store" / "checkpoints" / job.fingerprint, Malicious(attack))
+    return Alone(store, train(task, spec, store, 1, phase), lines, attack, looks)
+
+
+def test_no_code_in_an_earlier_versions_checkpoint_is_run(alone):
+    """The store may be written by others than those who may run code here."""
+    assert not alone.attack.exists()
+    (line,) = alone.lines
     assert line.endswith("training begins anew: it is an earlier version's, and those are not read")
-    assert store.has(SOFT_LABELS.name, key)
-    assert not store.files("checkpoints")
+    assert alone.store.has(SOFT_LABELS.name, alone.key)
+    assert not alone.store.files("checkpoints")
+
+
+def test_one_worker_alone_opens_no_port_to_the_world(alone):
+    """Nor does Ray: whatever this test's processes listen on is loopback."""
+    assert alone.looks
+    assert set().union(*alone.looks) == set()
 
 
 def test_progress_that_nobody_hears_costs_nothing(ray_here, task, base, tmp_path, monkeypatch):
@@ -170,26 +210,6 @@ def test_what_would_go_wrong_again_is_not_tried_again(ray_here, task, base, tmp_
         train(task, spec, Store(str(tmp_path)), 1, phase)
     steps = [done for done, _ in phase.seen]
     assert steps == sorted(set(steps))
-
-
-def test_one_worker_alone_opens_no_port_to_the_world(ray_here, task, base, tmp_path):
-    """Nor does Ray: whatever this test's processes listen on is loopback."""
-    spec, open_to_all, looks = spec_of(base, epochs=2), set(), []
-
-    def look(done: int, total: int) -> None:
-        mine = {one.pid for one in psutil.Process().children(recursive=True)}
-        looks.append(done)
-        open_to_all.update(
-            (connection.laddr, psutil.Process(connection.pid).name())
-            for connection in psutil.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-            and connection.pid in mine
-            and not connection.laddr.ip.startswith(("127.", "::1", "::ffff:127."))
-        )
-
-    train(task, spec, Store(str(tmp_path)), 1, Watched(look))
-    assert looks
-    assert open_to_all == set()
 
 
 def test_a_node_that_is_taken_away_costs_a_few_steps_and_no_failure(
