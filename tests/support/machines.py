@@ -120,6 +120,7 @@ class Machines:
         own = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
         command = [*inside, sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
         command += [*flags, "--node-ip-address=127.0.0.1", f"--resources={json.dumps(own)}"]
+        command += ["--include-log-monitor=false"]  # nobody wants what it sends
         command += [f"--num-cpus={resources.get('CPU', 0)}", "--object-store-memory=80000000"]
         command += [f"--num-gpus={resources['GPU']}"] if "GPU" in resources else []
         mine = self.environment | dict(environment or {})

@@ -18,6 +18,8 @@ ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it keeps Ray on loopback
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+SILENT = {"include_log_monitor": False}
+"""Without a process on each node that sends what its workers print to drivers who want none."""
 
 
 class Nodes:
@@ -74,14 +76,14 @@ def main() -> None:
     """Be the process."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | SILENT)
     nodes = {"head": cluster.head_node}
     print(cluster.address, flush=True)
     for line in map(str.strip, sys.stdin):
         match line.split():
             case "add", name, cpus, *own:
                 resources = dict.fromkeys(own, 1)
-                nodes[name] = cluster.add_node(num_cpus=int(cpus), resources=resources)
+                nodes[name] = cluster.add_node(num_cpus=int(cpus), resources=resources, **SILENT)
             case "kill", name:
                 cluster.remove_node(nodes.pop(name), allow_graceful=False)
         print(line, flush=True)

@@ -107,8 +107,9 @@ def cluster(hosts: Hosts) -> Iterator[str]:
         login,
     ]
     *stop, start = config["worker_start_ray_commands"]
-    # They share this machine's cores, of which each would take all.
-    start = start.replace("ray start --block", "ray start --block --num-cpus=1")
+    # They share this machine's cores, of which each would take all, and nobody wants their logs.
+    fewer = "--num-cpus=1 --include-log-monitor=false"
+    start = start.replace("ray start --block", f"ray start --block {fewer}")
     config["worker_start_ray_commands"] = [*stop, start]
     file = hosts.root / "local.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
