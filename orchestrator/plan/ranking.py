@@ -1,6 +1,6 @@
 """Finished trials, ranked by validation, and the one that a user should take."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -165,6 +165,18 @@ def _settings(trial: Trial) -> dict[str, Any]:
 def keys(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     """The dotted paths that any of the trials has, in the order in which they come."""
     return list(dict.fromkeys(key for values in settings for key in values))
+
+
+def apart(settings: Collection[Mapping[str, Any]]) -> list[str]:
+    """The dotted paths that differ between trials of one family, and the family if it does.
+
+    What else differs, the family says. `settings`: each trial's, as `axes` has them.
+    """
+    families: dict[Any, list[Mapping[str, Any]]] = {}
+    for values in settings:
+        families.setdefault(values.get("family"), []).append(values)
+    within = {key for members in families.values() for key in varied(members)}
+    return [key for key in keys(settings) if key in {"family", *within}]
 
 
 def common(trials: Sequence[Trial]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from jobs.store import Record, Store, parsed, unfit
 from orchestrator.grid import DEFAULT, Champion
 from orchestrator.plan import History, Job, Result
 from orchestrator.plan.history import result_of
-from orchestrator.plan.ranking import OBJECTIVE, champion, keys, ranked
+from orchestrator.plan.ranking import OBJECTIVE, apart, champion, ranked
 from orchestrator.report import sweeps
 from qdllm.errors import ConfigError
 from qdllm.intervals import Interval, interval
@@ -77,8 +77,11 @@ class Findings:
 
     @property
     def axes(self) -> list[str]:
-        """The settings that differ between the trials, by dotted path."""
-        return keys(self.settings.values())
+        """The settings that differ between trials of one family, by dotted path, and the family.
+
+        What else differs, the family says.
+        """
+        return apart(self.settings.values())
 
     @property
     def best(self) -> Result:

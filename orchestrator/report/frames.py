@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from jobs.store import Record, Store, unfit
-from orchestrator.plan.ranking import by_seed
+from orchestrator.plan.ranking import by_seed, keys
 from orchestrator.report import findings
 from orchestrator.report.findings import Findings
 from qdllm.intervals import interval
@@ -99,7 +99,7 @@ def _told(found: Findings, spec: TrialSpec, record: Record) -> dict[str, Any]:
         "role": "",
         "rank": None,
         "champion": False,
-    } | {key: settings.get(key) for key in found.axes}
+    } | {key: settings.get(key) for key in keys(found.settings.values())}
 
 
 def _settings(spec: TrialSpec) -> dict[str, Any]:

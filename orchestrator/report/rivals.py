@@ -125,8 +125,8 @@ def _line(found: Findings, one: Result, tried: int, control: Result | None) -> L
         measured(one, "test.calibration_error"),
         f"{one.parameters:,}",
         "—" if size is None else f"{one.parameters + size:,}",
-        f"{seconds:.3g}",
-        f"{summary['inference_us'] + share:,.3g}",
+        _cost(seconds),
+        _cost(summary["inference_us"] + share),
         f"{accuracy / one.parameters:.2e}",
         f"{accuracy / seconds:.2e}",
         _printed(found, family.paper),
@@ -135,6 +135,11 @@ def _line(found: Findings, one: Result, tried: int, control: Result | None) -> L
     seeds = f"{len(spec.seeds)} seed{'s' * (len(spec.seeds) > 1)}"
     told = [f"{of}, {seeds}", *([_against(one, control)] if control else []), *family.lacks(spec)]
     return Line(cells, f"{family.label}: {'; '.join(told)}")
+
+
+def _cost(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _against(one: Result, control: Result) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from jobs.store import Record
 from orchestrator.console import duration
 from orchestrator.plan.forecast import Need
-from orchestrator.plan.ranking import OBJECTIVE, Result, axes, keys, paired
+from orchestrator.plan.ranking import OBJECTIVE, Result, apart, axes, paired
 from orchestrator.plan.reading import MUCH
 from qdllm.intervals import Interval, interval
 
@@ -82,7 +82,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
     """
     order, champion = found.order, found.champion
     settings = axes([result.trial for result in order])
-    columns = keys(settings.values())
+    columns = apart(settings.values())
     wide = wide and len(columns) <= AXES
     table = Table(
         title=title,

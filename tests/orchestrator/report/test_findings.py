@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -106,6 +107,20 @@ def test_curves_of_a_few_trials_end_in_their_metrics(found):
 def test_values_of_an_axis_come_by_size(found):
     assert found.values("fit.lr") == [0.01, 0.1]
     assert found.values("circuit.layers") == [1, 2]
+
+
+def test_what_the_family_alone_decides_is_no_axis(found):
+    """Widths of rivals' bodies, say, beside a rate of which each family has tried two."""
+    settings = {
+        "a": {"family": "hard", "body.width": None, "tuning.lr": 0.1},
+        "b": {"family": "hard", "body.width": None, "tuning.lr": 0.3},
+        "c": {"family": "tinybert", "body.width": 192, "terms.hard": 0.0},
+        "d": {"family": "pkd", "body.width": None, "tuning.lr": 0.1, "terms.hard": 0.5},
+    }
+    mixed = replace(found, settings=settings)
+    assert mixed.axes == ["family", "tuning.lr"]
+    del settings["a"], settings["b"]
+    assert mixed.axes == ["family"]
 
 
 def test_reasons_of_failures_are_kept(small):

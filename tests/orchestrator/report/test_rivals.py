@@ -49,7 +49,7 @@ def test_the_encoder_counts_for_those_that_need_it(mixed):
     best = found.order[0]
     share = features.seconds / features.summary["texts"] * 1e6
     label = families.of(best.trial.spec).label
-    assert told[label]["µs/text"] == f"{best.record.summary['inference_us'] + share:,.3g}"
+    assert told[label]["µs/text"] == f"{best.record.summary['inference_us'] + share:,.0f}"
     # Records of earlier versions do not tell how large their encoder was.
     assert told[label]["at inference"] == "—"
     features.summary["parameters"] = 22_565_376
