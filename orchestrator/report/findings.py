@@ -88,6 +88,11 @@ class Findings:
         """The best of the trials among which the champion was chosen."""
         return eligible(self.sweep, self.order)[0]
 
+    def place(self, result: Result) -> dict[str, Any]:
+        """A trial's values on the axes that its family has."""
+        settings = self.settings[result.trial.fingerprint]
+        return {key: settings[key] for key in self.axes if key in settings}
+
     def value(self, result: Result, key: str) -> Any:
         """A trial's value on an axis; an empty text where its family has no such setting."""
         return self.settings[result.trial.fingerprint].get(key, "")

@@ -129,7 +129,7 @@ def _lines(found: Findings) -> list[str]:
     """What the champion is, in sentences."""
     if not found.champion:
         return [tables.no_champion_line(found.order)]
-    settings = tables.told(found.settings[found.champion.trial.fingerprint])
+    settings = tables.told(found.place(found.champion))
     return [
         f"the champion has {settings or 'the settings below'}",
         *tables.chosen_lines(found),

@@ -17,7 +17,7 @@ from orchestrator.report.figures.marks import WIDE, dots, marks, mean, named, sc
 from orchestrator.report.findings import Findings
 from orchestrator.report.tables import seeds_bar, spoken
 
-FEW = 12
+FEW = 14
 """Values of an axis that have a place each; with more, an axis is a scale."""
 LINES = len(SERIES)
 
@@ -91,7 +91,7 @@ def _cloud(found: Findings, key: str) -> Picture:
         f"accuracy-{key}",
         f"Accuracy over {spoken(key)}",
         f"Mean validation accuracy of all {height.below(found)}; champion and best with "
-        f"{seeds_bar(found.order)}. The other axes vary too.",
+        f"{seeds_bar(found.order)}.{' The other axes vary too.' * (len(found.axes) > 1)}",
         figure,
     )
 

@@ -64,10 +64,7 @@ def learning_curves(found: Findings) -> Picture | None:
     name_axes(top, "", "validation accuracy")
     name_axes(bottom, "epoch", "training loss")
     legend(figure, top)
-    named = "; ".join(
-        f"{what}: {told(found.settings[one.trial.fingerprint])}"
-        for what, one in found.examples.items()
-    )
+    named = "; ".join(f"{what}: {told(found.place(one))}" for what, one in found.examples.items())
     return Picture(
         "learning-curves",
         "Learning curves",
