@@ -231,8 +231,8 @@ def _folder(name: str, folder: Path, weights: str) -> Model:
     for pattern in ("config.json", _WEIGHTS[weights]):
         if not any(folder.glob(pattern)):
             raise ConfigError(
-                f"model folder {str(folder)!r} holds no {pattern}: "
-                f"give a folder written by save_pretrained, with {weights} weights"
+                f"model {shown(name)}: its folder holds no {pattern}; "
+                f"give one written by save_pretrained, with {weights} weights"
             )
     index = f"{_WEIGHTS[weights]}.index.json"
     decide = (*_DECIDES_NUMBERS, _WEIGHTS[weights], index)

@@ -117,9 +117,12 @@ def repeats(message: str, text: str) -> bool:
 
 @contextmanager
 def place() -> Iterator[Path]:
-    """A folder of one's own, which is the home and where one stands."""
+    """A folder of one's own, which is the home and where one stands, and from which `../..` leads
+    nowhere else."""
     before, home = Path.cwd(), os.environ.get("HOME", "/")
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
+    around = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
+    folder = around / "one" / "two"
+    folder.mkdir(parents=True)
     os.chdir(folder)
     os.environ["HOME"] = str(folder)
     try:
@@ -127,7 +130,7 @@ def place() -> Iterator[Path]:
     finally:
         os.chdir(before)
         os.environ["HOME"] = home
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(around, ignore_errors=True)
 
 
 def run(seed: int, number: int, names: list[str]) -> tuple[str, str, str | None]:

@@ -90,7 +90,7 @@ def test_what_is_fitted_is_fitted_to_each_training_split_and_kept(task, tmp_path
 def test_fingerprints_follow_all_that_decides_a_number(task, encoder, tmp_path):
     def keys(split_seed: int = 0, texts: str = "a", **settings) -> tuple[str, str]:
         split = task.model_copy(update={"seed": split_seed})
-        teacher = TeacherSpec(model=encoder.model)
+        teacher = TeacherSpec(model=encoder.model, max_length=encoder.max_length)
         chosen = encoder.model_copy(update=settings)
         return (
             kinds.named("features", chosen, split, texts).fingerprint,

@@ -295,7 +295,7 @@ def test_the_same_bytes_under_another_name_are_another_model(folder):
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_an_incomplete_folder_is_refused(folder, name):
     (folder / name).unlink()
-    with pytest.raises(ConfigError, match=r"holds no .*give a folder written by save_pretrained"):
+    with pytest.raises(ConfigError, match=r"holds no .*give one written by save_pretrained"):
         resolve(str(folder))
 
 
