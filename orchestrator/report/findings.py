@@ -5,6 +5,7 @@ No texts, no Ray and no torch are needed, so a report can be made again wherever
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Findings:
         """What the sweep is called: its grid and its task."""
         return sweeps.name_of(self.sweep)
 
-    @property
+    @cached_property
     def axes(self) -> list[str]:
         """The settings that differ between trials of one family, by dotted path, and the family.
 

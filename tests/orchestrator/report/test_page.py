@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -199,9 +200,7 @@ def test_losses_have_the_papers_names(loss, named):
 def test_the_papers_numbers_stand_beside_ours_on_its_tasks(found):
     assert paper.beside(found) == []
     asked = found.sweep.summary | {"task": "sample-emotion"}
-    there = findings.Findings(
-        **vars(found) | {"sweep": found.sweep.model_copy(update={"summary": asked})}
-    )
+    there = replace(found, sweep=found.sweep.model_copy(update={"summary": asked}))
     teachers, methods, losses = paper.beside(there)
     rows = {row[0]: row[1:] for row in teachers.rows}
     assert teachers.title == "Students by their teacher: Tables 4 and 8"
