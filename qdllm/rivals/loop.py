@@ -125,7 +125,7 @@ class _Row:
         for step in range(progress.step, len(cut)):
             at = torch.from_numpy(cut[step])
             batch = _batch(self.training.features_NH, self.rows_N[at], self.labels_N[at])
-            with Linear(), _dropout_masks(self.seed, number, step):
+            with Linear(tuning.precision), _dropout_masks(self.seed, number, step):
                 loss_N = epoch.stage.loss(batch)
             self.adam.zero_grad()
             loss_N.mean().backward()

@@ -77,6 +77,8 @@ class WholeBody(BodySpec):
 class TuningSpec(Spec):
     """How a body is trained: AdamW, linear warm-up and decay, gradients clipped to a norm."""
 
+    joined = frozenset({"precision"})
+
     epochs: int = Field(3, ge=1, le=10_000)
     batch_size: BatchSize = 32
     lr: float = Field(1e-4, gt=0, le=1e30)
@@ -85,6 +87,8 @@ class TuningSpec(Spec):
     warmup: float = Field(0.1, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, le=1e6)
     dropout: float = Field(0.1, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of what linear layers multiply in training. Inference is in float32."""
 
     def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
         """As Spec does; beside it, which round-off it is."""

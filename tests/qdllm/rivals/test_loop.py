@@ -15,6 +15,7 @@ from qdllm.batches import scheduled
 from qdllm.families import Family, lsfls
 from qdllm.fit import Examples
 from qdllm.rivals import course, loop
+from qdllm.spec import fingerprint
 from qdllm.specs import TrialSpec
 
 CLASSES = 3
@@ -190,3 +191,18 @@ def test_self_training_sees_no_label_but_those_it_was_given():
             found.append(family.train(spec, examples, validation, lambda *_: None))
     assert lsfls.drawn is own
     assert torch.equal(found[0].parameters_SP, found[1].parameters_SP)
+
+
+@pytest.mark.parametrize("name", ["pkd", "tinybert", "textrcnn"])
+def test_training_in_bfloat16_goes_the_way_of_float32(name):
+    family = families.family(name)
+    settings = readings.settings(family)
+    group = "tuning" if "tuning" in settings else "training"
+    rounded = {group: settings[group] | {"precision": "bfloat16", "lr": 0.003}}
+    whole = {group: settings[group] | {"lr": 0.003}}
+    found, wanted = trained(name, **rounded), trained(name, **whole)
+    assert not torch.equal(found.parameters_SP, wanted.parameters_SP)
+    for curve in ("train.loss", "val.loss"):
+        torch.testing.assert_close(found.curves[curve], wanted.curves[curve], rtol=0.01, atol=0)
+    prints = [fingerprint(family.spec.parse(settings | each)) for each in (whole, rounded)]
+    assert len({*prints}) == 2
