@@ -134,13 +134,19 @@ def beside(model: Model, name: str) -> Path | None:
 
 def config(name: str, weights: str = "safetensors") -> dict[str, Any]:
     """What a model's config.json says. Raises ConfigError where it is not on this machine."""
-    model = resolve(name, weights)
-    file = beside(model, "config.json")
-    if file is None:
+    plain = _config(name, weights)
+    if plain is None:
         raise ConfigError(
             f"the config of model {name!r} is not on this machine, and it is needed to plan; fetch "
             "the model once, or give a local folder"
         )
+    return plain
+
+
+def _config(name: str, weights: str) -> dict[str, Any] | None:
+    file = beside(resolve(name, weights), "config.json")
+    if file is None:
+        return None
     plain = outside.parsed(outside.text(file))
     if not isinstance(plain, dict):
         raise ConfigError(f"{file} must hold an object, but {shown(plain)} is there")
@@ -158,9 +164,9 @@ class Shape(NamedTuple):
 
 def shape(name: str, weights: str = "safetensors") -> Shape:
     """A model's shape. Raises ConfigError as `resolve` does."""
-    if name in FITTED or beside(resolve(name, weights), "config.json") is None:
+    plain = None if name in FITTED else _config(name, weights)
+    if plain is None:
         return Shape()
-    plain = config(name, weights)
     found = (next((plain[key] for key in keys if key in plain), None) for keys in _SHAPE)
     return Shape(*(each if type(each) is int else None for each in found))
 
