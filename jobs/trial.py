@@ -18,6 +18,7 @@ from jobs.store import Record, Store
 from qdllm import families
 from qdllm.fit import Examples
 from qdllm.metrics import classification
+from qdllm.models import pinned
 from qdllm.specs import TrialSpec
 from qdllm.texts import data
 from qdllm.texts.data import SPLITS, Dataset
@@ -62,9 +63,11 @@ def train(
     cores the machine has, unless its family takes long: that has all threads that there are, and
     goes on from what the store has kept of it.
 
-    Raises TrialError if training diverges, StoreError if the result cannot be written.
+    Raises TrialError if training diverges, StoreError if the result cannot be written, ConfigError
+    where a model that it loads is another than planned.
     """
-    spec, family = job.spec, families.of(job.spec)
+    family = families.of(job.spec)
+    spec = _pinned(job, store) if family.long else job.spec
     if not family.long:
         torch.set_num_threads(1)
     began = time.perf_counter()
@@ -98,7 +101,7 @@ def train(
         job.fingerprint,
         tensors={metric: curve_SE.numpy() for metric, curve_SE in trained.curves.items()}
         | {"parameters": trained.parameters_SP.numpy()},
-        spec=spec.model_dump(mode="json"),
+        spec=job.spec.model_dump(mode="json"),
         made_from=job.made_from,
         summary={
             "metrics": metrics,
@@ -112,6 +115,21 @@ def train(
     if family.long:
         kept.clear()
     return record
+
+
+def _pinned(job: Job[TrialSpec], store: Store) -> TrialSpec:
+    """The spec by names that mean the models which what it reads was made of, and no others.
+
+    What it reads is at hand already: where the store has lost it meanwhile, names stay.
+    """
+    groups = {}
+    for role, group in (("tokens", "encoder"), ("soft_labels", "teacher")):
+        if fingerprint := job.made_from.get(role):
+            part = getattr(job.spec, group)
+            if record := store.record(kinds.by_role(role).name, fingerprint):
+                name = pinned(part.model, part.weights, record.made_from["model"])
+                groups[group] = part.model_copy(update={"model": name})
+    return job.spec.model_copy(update=groups)
 
 
 def run(job: Job[TrialSpec], dataset: Dataset, store: Store, progress: Progress = silent) -> None:

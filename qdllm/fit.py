@@ -143,9 +143,9 @@ def fit(
             values = {"train.loss": loss_S} | _validate(student, validation, alpha_S, loss)
         except ConfigError:
             # A circuit refuses what is not finite, and the data were finite when they were stored.
-            raise _divergence(student, seeds, epoch, lr_S) from None
+            raise divergence(student, seeds, epoch, lr_S) from None
         if not (student.parameters_SP.isfinite().all() and values["val.loss"].isfinite().all()):
-            raise _divergence(student, seeds, epoch, lr_S)
+            raise divergence(student, seeds, epoch, lr_S)
         history.append(values)
         report(epoch, values)
     curves = {
@@ -284,9 +284,9 @@ def _validate(
     return {"val.loss": loss_S} | {f"val.{name}": value for name, value in measures.items()}
 
 
-def _divergence(student: Student, seeds: Sequence[int], epoch: int, lr_S: Tensor) -> TrialError:
+def divergence(model: Trainee, seeds: Sequence[int], epoch: int, lr_S: Tensor) -> TrialError:
     """Names the seeds whose parameters are not finite, or all where only losses are not."""
-    finite_S = student.parameters_SP.isfinite().all(dim=1).tolist()
+    finite_S = model.parameters_SP.isfinite().all(dim=1).tolist()
     lost = [seed for seed, finite in zip(seeds, finite_S, strict=True) if not finite]
     return TrialError(
         f"training diverged in epoch {epoch} for seeds {lost or list(seeds)}: losses or parameters "

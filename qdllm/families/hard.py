@@ -1,14 +1,8 @@
 """A control: the rivals' shared body, fine-tuned on the dataset's labels alone."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from qdllm.families.tuned import BodiedSpec, Tuned
-
-if TYPE_CHECKING:
-    from qdllm.fit import Examples
-    from qdllm.rivals.bodies import Body
-    from qdllm.rivals.course import Course
 
 
 class HardSpec(BodiedSpec):
@@ -25,14 +19,6 @@ class Hard(Tuned[HardSpec]):
     plural = "bodies on hard labels"
     kind = "hard"
     spec = HardSpec
-
-    def teaching(
-        self, spec: HardSpec, train: "Examples", classes: int
-    ) -> "Callable[[Body, int], Course]":
-        """As Tuned does: cross-entropy."""
-        from qdllm.rivals.course import on_labels
-
-        return on_labels(spec.tuning.epochs)
 
 
 FAMILY = Hard()

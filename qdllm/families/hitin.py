@@ -7,7 +7,7 @@ its algorithm aims at is symmetric. The authors' program builds an inconsistent 
 and more, so it is built by hand.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -18,9 +18,7 @@ from qdllm.rivals.specs import WholeBody, Width
 from qdllm.spec import Spec
 
 if TYPE_CHECKING:
-    from qdllm.fit import Examples
     from qdllm.rivals.bodies import Net
-    from qdllm.rivals.course import Course
 
 
 class TreeSpec(Spec):
@@ -71,14 +69,6 @@ class Hitin(Tuned[HitinSpec]):
         body = bodies.empty(spec.body, spec.encoder, classes, dropout)
         tree = spec.tree
         return Planted(body, Tree(body.width, tree.width, tree.height, classes, tree.dropout))
-
-    def teaching(
-        self, spec: HitinSpec, train: "Examples", classes: int
-    ) -> "Callable[[Net, int], Course]":
-        """As Tuned does: cross-entropy."""
-        from qdllm.rivals.course import on_labels
-
-        return on_labels(spec.tuning.epochs)
 
 
 FAMILY = Hitin()

@@ -17,6 +17,7 @@ from qdllm.rivals.specs import (
     Share,
     Temperature,
     Weight,
+    check_depth,
     check_pairs,
     depth,
     last,
@@ -62,6 +63,11 @@ class PkdSpec(BodiedSpec):
         return {"skip": skip, "last": last}[self.terms.pairs](len(self.body.layers), of)
 
     @property
+    def mapped(self) -> bool:
+        """Whether a map stands between the body's states and the teacher's."""
+        return not same_tokens(self.teacher, self.encoder) or self.body.width is not None
+
+    @property
     def teacher_layers(self) -> tuple[int, ...]:
         """The teacher's states that are read."""
         return tuple(sorted({theirs for _, theirs in self.pairs}))
@@ -85,7 +91,7 @@ class Pkd(Tuned[PkdSpec]):
 
     def lacks(self, spec: PkdSpec) -> tuple[str, ...]:
         """As Family does."""
-        if same_tokens(spec.teacher, spec.encoder) or not spec.terms.states:
+        if not (spec.mapped and spec.terms.states):
             return ()
         return ("states by a map that is learnt, and standardised",)
 
@@ -95,6 +101,8 @@ class Pkd(Tuned[PkdSpec]):
         if spec.terms.states:
             of = depth(spec.teacher.model, spec.teacher.weights)
             layers, model = len(spec.body.layers), spec.teacher.model
+            if isinstance(spec.terms.pairs, str):
+                check_depth(layers, model, of)
             check_pairs(spec.pairs, "terms.pairs", layers, model, of)
 
     def teaching(
@@ -107,13 +115,12 @@ class Pkd(Tuned[PkdSpec]):
 
         terms, teacher_NC = spec.terms, softly(train)
         followed = "teacher_states" in self.sources(spec)
-        mapped = not same_tokens(spec.teacher, spec.encoder) or spec.body.width is not None
-        theirs = pooled(train, spec.teacher_layers, mapped) if followed else {}
+        theirs = pooled(train, spec.teacher_layers, spec.mapped) if followed else {}
         pairs = spec.pairs if followed else ()
 
         def course(net: "Body", seed: int) -> Course:
             aside = None
-            if mapped and pairs:
+            if spec.mapped and pairs:
                 width = theirs[pairs[0][1]].shape[1]
                 aside = maps(len(pairs), net.width, width, seed)
 

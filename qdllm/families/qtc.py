@@ -8,14 +8,14 @@ it, or are trained, as the rebuild has it.
 
 import time
 from collections.abc import Mapping
-from math import pi
+from functools import partial
+from math import ceil, pi
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
-from qdllm.errors import TrialError
 from qdllm.families.family import Family
 from qdllm.spec import Spec
 from qdllm.specs import EncoderSpec, FitSpec, Seeds, TrialSpec
@@ -87,20 +87,26 @@ class Qtc(Family[QtcSpec]):
         import torch
         from torch.nn.functional import cross_entropy
 
-        from qdllm.fit import Adam, Trained, take
+        from qdllm.fit import PACES, Adam, Trained, divergence, take
         from qdllm.metrics import classification
 
         features, classes = train.features_NH.shape[1], 1 + int(train.labels_N.max())
         rows = [_draw(spec, features, classes, seed) for seed in spec.seeds]
         model = Convolution(spec, features, classes, torch.stack(rows))
         parameters = model.parameters_SP.requires_grad_()
-        adam = Adam(model, torch.full((len(rows),), spec.fit.lr))
+        examples = len(train.labels_N)
+        steps = spec.fit.epochs * ceil(examples / spec.fit.batch_size)
+        lr_S = torch.full((len(rows),), spec.fit.lr)
+        adam = Adam(model, lr_S, partial(PACES[spec.fit.schedule], steps))
         generators = [torch.Generator().manual_seed(seed) for seed in spec.seeds]
+        began = time.perf_counter()
         held = None if spec.kernel.trained else model.pooled(train.features_NH)
+        # What all epochs read is simulated once, and each has its share of that.
+        ahead = (time.perf_counter() - began) / spec.fit.epochs
         history: list[dict[str, Tensor]] = []
         seconds = []
         for epoch in range(1, spec.fit.epochs + 1):
-            began, examples = time.perf_counter(), len(train.labels_N)
+            began = time.perf_counter()
             order_SN = torch.stack([torch.randperm(examples, generator=g) for g in generators])
             total_S = torch.zeros(len(rows))
             for batch_SB in order_SN.split(spec.fit.batch_size, dim=1):
@@ -119,21 +125,12 @@ class Qtc(Family[QtcSpec]):
                 (gradient_SP,) = torch.autograd.grad(loss_S.sum(), parameters)
                 adam.step(gradient_SP)
                 total_S += loss_S.detach() * (batch_SB.shape[1] / examples)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began + ahead)
             logits_SNC = model.predict(validation.features_NH)
             labels_SN = validation.labels_N.expand(len(rows), -1)
             loss_S = cross_entropy(logits_SNC.transpose(1, 2), labels_SN, reduction="none").mean(1)
-            finite_S = parameters.isfinite().all(1) & loss_S.isfinite() & total_S.isfinite()
-            if not finite_S.all():
-                lost = [
-                    seed
-                    for seed, finite in zip(spec.seeds, finite_S.tolist(), strict=True)
-                    if not finite
-                ]
-                raise TrialError(
-                    f"training diverged in epoch {epoch} for seeds {lost}: losses or parameters "
-                    f"are no longer finite; try a learning rate below {spec.fit.lr:g}"
-                )
+            if not (parameters.isfinite().all() and (loss_S + total_S).isfinite().all()):
+                raise divergence(model, spec.seeds, epoch, lr_S)
             measures = classification(logits_SNC, validation.labels_N, validation.logits_NC)
             values = {"train.loss": total_S, "val.loss": loss_S}
             values |= {f"val.{name}": value for name, value in measures.items()}

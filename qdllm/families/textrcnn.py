@@ -127,7 +127,8 @@ class TextRcnn(Family[TextRcnnSpec]):
 
     def work(self, spec: TextRcnnSpec) -> tuple[tuple[Any, ...], float]:
         """As Family does."""
-        alike = spec.form, spec.words, spec.encoder.max_length, spec.training.batch_size
+        training = spec.training.batch_size, spec.training.precision
+        alike = spec.form, spec.words, spec.encoder.max_length, *training
         return alike, len(spec.seeds) * spec.training.epochs
 
     def _net(self, spec: TextRcnnSpec, classes: int) -> "Recurrent":

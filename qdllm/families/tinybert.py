@@ -18,7 +18,16 @@ from pydantic import Field
 from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import CutSpec, Tuned
-from qdllm.rivals.specs import Block, BodySpec, ScratchSpec, Weight, Width, depth, same_tokens
+from qdllm.rivals.specs import (
+    Block,
+    BodySpec,
+    ScratchSpec,
+    Weight,
+    Width,
+    check_depth,
+    depth,
+    same_tokens,
+)
 from qdllm.spec import Spec
 from qdllm.specs import TeacherSpec
 
@@ -116,7 +125,7 @@ class TinyBert(Tuned[TinyBertSpec]):
 
     def lacks(self, spec: TinyBertSpec) -> tuple[str, ...]:
         """As Family does."""
-        if spec.by_token:
+        if spec.by_token or not spec.first_stage:
             return ()
         return ("attention is gone", "embeddings and states pooled and standardised")
 
@@ -125,11 +134,8 @@ class TinyBert(Tuned[TinyBertSpec]):
         super().check(spec, texts_C)
         heads = models.config(spec.encoder.model, spec.encoder.weights)["num_attention_heads"]
         layers, of = len(spec.body.layers), depth(spec.teacher.model, spec.teacher.weights)
-        if spec.first_stage and layers > of:
-            raise ConfigError(
-                f"body.layers: {layers} were given, but teacher {spec.teacher.model!r} has {of} to "
-                "follow; give no more than that"
-            )
+        if spec.first_stage:
+            check_depth(layers, spec.teacher.model, of)
         own = spec.body.heads or heads
         if spec.by_token and spec.first_stage and spec.terms.attention and own != heads:
             raise ConfigError(

@@ -1,6 +1,5 @@
 """What the families of fine-tuned bodies have in common; each says what its loss is."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -58,9 +57,12 @@ class Tuned(Family[B], Generic[B]):
 
         return empty(spec.body, spec.encoder, classes, dropout)
 
-    @abstractmethod
     def teaching(self, spec: B, train: "Examples", classes: int) -> "Callable[[Any, int], Course]":
-        """What makes of a body and its seed how it is trained on those texts."""
+        """What makes of a body and its seed how it is trained on those texts; by their labels,
+        unless a rival differs."""
+        from qdllm.rivals.course import on_labels
+
+        return on_labels(spec.tuning.epochs)
 
     def check(self, spec: B, texts_C: Sequence[int]) -> None:
         """As Family does."""
@@ -116,5 +118,6 @@ class Tuned(Family[B], Generic[B]):
 
     def work(self, spec: B) -> tuple[tuple[Any, ...], float]:
         """As Family does."""
-        alike = spec.encoder.model, spec.encoder.max_length, spec.body, spec.tuning.batch_size
+        tuning = spec.tuning.batch_size, spec.tuning.precision
+        alike = spec.encoder.model, spec.encoder.max_length, spec.body, *tuning
         return alike, len(spec.seeds) * self.epochs(spec)

@@ -157,8 +157,16 @@ def check_body(body: BodySpec, encoder: EncoderSpec) -> None:
 
 
 def same_tokens(teacher: TeacherSpec, encoder: EncoderSpec) -> bool:
-    """Whether what a teacher says of a token is said of the body's own: both are of one model."""
-    return (teacher.model, teacher.weights) == (encoder.model, encoder.weights)
+    """Whether what a teacher says of a token is said of the body's own: both are of one model,
+    whatever it is called. Where one is gone, as where only a report is made, its name tells."""
+    named = [(each.model, each.weights) for each in (teacher, encoder)]
+    if named[0] == named[1]:
+        return True
+    try:
+        theirs, own = (models.resolve(*each).digest for each in named)
+    except ConfigError:
+        return False
+    return theirs == own
 
 
 def skip(layers: int, of: int) -> tuple[tuple[int, int], ...]:
@@ -172,6 +180,15 @@ def skip(layers: int, of: int) -> tuple[tuple[int, int], ...]:
 def last(layers: int, of: int) -> tuple[tuple[int, int], ...]:
     """PKD's other pairs: the teacher's last states but one (12 → 6: 7 to 11)."""
     return tuple((state, of - layers + state) for state in range(1, layers))
+
+
+def check_depth(layers: int, teacher: str, of: int) -> None:
+    """Raise ConfigError for a body with more layers than the teacher that they follow has."""
+    if layers > of:
+        raise ConfigError(
+            f"body.layers: {layers} were given, but teacher {teacher!r} has {of} to follow; give "
+            "no more than that"
+        )
 
 
 def check_pairs(

@@ -1,6 +1,7 @@
 """Tokens, a teacher's states and its adapter: made, verified, and read by a trial of the store."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from jobs.store import Store
 from qdllm import families, saved
 from qdllm import teacher as science
 from qdllm.encoder import pretrained, tokenize
-from qdllm.errors import StoreError, TeacherError
+from qdllm.errors import ConfigError, StoreError, TeacherError
 from qdllm.predictor import Predictor
 from qdllm.rivals import loop
 from qdllm.specs import TaskSpec
@@ -199,6 +200,31 @@ def test_the_commands_print_fingerprints_and_say_what_is_missing(store, task, tm
     empty = str(tmp_path / "empty")
     printed = here("jobs.teacher_states", [asked(states=states, store=empty)], status=1)
     assert "there is no soft-labels/" in printed
+
+
+def test_a_body_is_cut_from_the_model_that_was_planned_or_not_at_all(task, tmp_path):
+    folder, dataset = tmp_path / "model", data.load(task)
+    tiny_models.save("bert", str(folder))
+    own, other = Store(str(tmp_path / "store")), {"model": str(folder), "max_length": 16}
+    job = job_of(spec_of("hard", task, encoder=other), task)
+    read = kinds.kind("tokens").of_trial(job.spec)
+    tokens.run(kinds.named("tokens", read, task, dataset.digest), dataset, own)
+    arrays = gather(own, job.made_from, dataset)
+    config = folder / "config.json"
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(ConfigError, match=r"the files in .* have the digest"):
+        trial.train(job, arrays, own)
+    assert not own.has("hard", job.fingerprint)
+
+
+def test_a_model_is_itself_by_whatever_name(tmp_path):
+    other = shutil.copytree(readings.tiny(), tmp_path / "model")
+    twin = families.family("pkd").spec.parse(
+        readings.settings(families.family("pkd")) | {"teacher": {"model": str(other)}}
+    )
+    assert not twin.mapped
+    (other / "config.json").write_text((other / "config.json").read_text() + " ")
+    assert twin.mapped
 
 
 def test_an_adapter_that_is_gone_is_named(store, task, tmp_path):

@@ -42,6 +42,10 @@ MISTAKES = {
         ["family=tinybert", "body.layers=[0, 1, 2, 3, 4, 5, 5]"],
         "body.layers: 7 were given, but teacher 'minilm' has 6 to follow",
     ),
+    "pairs with a teacher of fewer layers": (
+        ["family=pkd", "body.layers=[0, 1, 2, 3, 4, 5, 5]", "body.start=random"],
+        "body.layers: 7 were given, but teacher 'minilm' has 6 to follow",
+    ),
     "more labelled texts than a class has": (
         ["family=lsfls", "few.labelled=5000"],
         "few.labelled: 5,000 texts of each class were asked for, but the smallest class has",
@@ -53,6 +57,10 @@ MISTAKES = {
     "more than the pool": (
         ["family=lsfls", "few.rounds=20"],
         "few.rounds: 20 rounds of 0.1 more each come to more than all texts without labels",
+    ),
+    "a last batch of one under batch norm": (
+        ["family=hitin", "tuning.batch_size=719"],
+        "720 training texts in batches of 719 leave a batch of one",
     ),
     "a batch of one under batch norm": (
         ["family=hitin", "tuning.batch_size=1"],

@@ -14,6 +14,24 @@ from qdllm.fit import Examples
 FEATURES, CLASSES = 9, 3
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_its_rates_follow_the_schedule(trained):
+    def moved(schedule: str) -> torch.Tensor:
+        spec = QtcSpec.parse(
+            {
+                "kernel": {"trained": trained},
+                "fit": {"schedule": schedule, "epochs": 3, "batch_size": 8},
+                "seeds": [0],
+            }
+        )
+        generator = torch.Generator().manual_seed(0)
+        features_NH = torch.randn(24, FEATURES, generator=generator)
+        split = Examples(features_NH, None, torch.arange(24) % CLASSES)
+        return family("qtc").train(spec, split, split, lambda *_: None).parameters_SP
+
+    assert not torch.equal(moved("constant"), moved("cosine"))
+
+
 def drawn(spec: QtcSpec, rows: int = 2) -> torch.Tensor:
     size = family("qtc").parameters(spec, FEATURES, CLASSES)
     return torch.randn(rows, size, generator=torch.Generator().manual_seed(0))
