@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qdllm.families.family import Family
+from qdllm.families.tuned import Reading, ReadingSpec
 from qdllm.rivals.specs import ScratchSpec, Width, check_words
 from qdllm.spec import Spec
-from qdllm.specs import EncoderSpec, Seeds, TrialSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from qdllm.fit import Examples, Kept, Report, Trained
-    from qdllm.rivals.course import Course
-    from qdllm.rivals.inference import Rows
     from qdllm.rivals.recurrent import Recurrent
 
 
@@ -41,18 +35,21 @@ class PlainSpec(ScratchSpec):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
-class TextRcnnSpec(TrialSpec):
+class TextRcnnSpec(ReadingSpec):
     """A recurrent net on hard labels."""
 
     family: Literal["textrcnn"] = "textrcnn"
-    encoder: EncoderSpec = EncoderSpec()
     form: Literal["lai", "hiagm"] = "lai"
     words: WordsSpec = WordsSpec()
     training: PlainSpec = PlainSpec()
-    seeds: Seeds = (0, 1, 2, 3, 4)
+
+    @property
+    def tuning(self) -> PlainSpec:
+        """How it is trained: all but the words begins at random."""
+        return self.training
 
 
-class TextRcnn(Family[TextRcnnSpec]):
+class TextRcnn(Reading[TextRcnnSpec]):
     """What a text gives without a transformer."""
 
     name = "textrcnn"
@@ -65,82 +62,45 @@ class TextRcnn(Family[TextRcnnSpec]):
         "validation": "metrics/val.accuracy",
     }
     spec = TextRcnnSpec
-    reads = ("tokens",)
-    long = True
 
     def check(self, spec: TextRcnnSpec, texts_C: Sequence[int]) -> None:
         """As Family does."""
         check_words(spec.encoder)
 
-    def reader(self, spec: TextRcnnSpec) -> "Callable[[Sequence[str]], Tensor]":
-        """As Family does."""
-        from qdllm.rivals.reading import reader
-
-        return reader(spec.encoder)
-
-    def parameters(self, spec: TextRcnnSpec, features: int, classes: int) -> int:
-        """As Family does. Lai's 25,200 + 101 for each class at width 50, and 50 for each word."""
-        import torch
-
-        from qdllm.rivals.bodies import size
-
-        with torch.device("meta"):
-            return size(self._net(spec, classes))
-
-    def train(
-        self,
-        spec: TextRcnnSpec,
-        train: "Examples",
-        validation: "Examples",
-        report: "Report",
-        kept: "Kept | None" = None,
-    ) -> "Trained":
-        """As Family does."""
-        import torch
-
-        from qdllm.rivals import bodies, course, loop
-
-        classes, plain = 1 + int(train.labels_N.max()), course.on_labels(spec.training.epochs)
-        source = bodies.load(spec.encoder) if spec.words.start == "base" else None
-
-        def make(seed: int) -> "Course":
-            net = self._net(spec, classes)
-            net.draw(torch.Generator().manual_seed(seed))
-            if source is not None:
-                net.words.weight.data.copy_(source.embeddings.word_embeddings.weight)
-
-            return plain(net, seed)
-
-        return loop.train(spec.training, spec.seeds, make, train, validation, report, kept)
-
-    def restore(
-        self, spec: TextRcnnSpec, features: int, classes: int, parameters_SP: "Tensor"
-    ) -> "Rows":
-        """As Family does."""
-        from qdllm.rivals.inference import Rows
-
-        return Rows(self._net(spec, classes), parameters_SP)
-
-    def epochs(self, spec: TextRcnnSpec) -> int:
-        """As Family does."""
-        return spec.training.epochs
-
-    def work(self, spec: TextRcnnSpec) -> tuple[tuple[Any, ...], float]:
-        """As Family does."""
-        training = spec.training.batch_size, spec.training.precision
-        alike = spec.form, spec.words, spec.encoder.max_length, *training
-        return alike, len(spec.seeds) * spec.training.epochs
-
-    def _net(self, spec: TextRcnnSpec, classes: int) -> "Recurrent":
+    def net(self, spec: TextRcnnSpec, classes: int, dropout: float) -> "Recurrent":
+        """As Reading does. Lai's has 25,200 + 101 for each class at width 50, and 50 for each
+        word."""
         from qdllm import models
         from qdllm.rivals.recurrent import Gated, Lai
 
         config, words = models.config(spec.encoder.model, spec.encoder.weights), spec.words
         width = words.width if words.start == "random" else config["hidden_size"]
-        dropout = spec.training.dropout
         if spec.form == "hiagm":
             return Gated(config["vocab_size"], width, classes, dropout)
         return Lai(config["vocab_size"], width, words.context, words.hidden, classes, dropout)
+
+    def beginning(self, spec: TextRcnnSpec, classes: int) -> "Callable[[int], Recurrent]":
+        """As Reading does."""
+        import torch
+
+        from qdllm.rivals import bodies
+
+        source = bodies.load(spec.encoder) if spec.words.start == "base" else None
+
+        def begin(seed: int) -> "Recurrent":
+            net = self.net(spec, classes, spec.tuning.dropout)
+            net.draw(torch.Generator().manual_seed(seed))
+            if source is not None:
+                net.words.weight.data.copy_(source.embeddings.word_embeddings.weight)
+            return net
+
+        return begin
+
+    def work(self, spec: TextRcnnSpec) -> tuple[tuple[Any, ...], float]:
+        """As Family does."""
+        training = spec.tuning.batch_size, spec.tuning.precision
+        alike = spec.form, spec.words, spec.encoder.max_length, *training
+        return alike, len(spec.seeds) * self.epochs(spec)
 
 
 FAMILY = TextRcnn()

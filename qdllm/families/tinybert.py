@@ -178,9 +178,7 @@ class TinyBert(Tuned[TinyBertSpec]):
             def transformer(batch: Batch) -> "Tensor":
                 assert followed, "the first stage has a teacher"
                 assert aside, "and a map"
-                net.scored = scored
-                said = net(batch.ids_NT, batch.mask_NT)
-                net.scored = False
+                said = net(batch.ids_NT, batch.mask_NT, scored)
                 states, scores = followed(batch, scored)
                 loss_N = torch.zeros(len(batch.labels_N), device=batch.mask_NT.device)
                 for weight, own, layer in zip(weights, said.states, layers, strict=True):

@@ -1,5 +1,6 @@
-"""What the families of fine-tuned bodies have in common; each says what its loss is."""
+"""What the families that read tokens have in common; each says what its net and its loss are."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -16,19 +17,24 @@ if TYPE_CHECKING:
     from qdllm.rivals.inference import Rows
 
 
-class CutSpec(TrialSpec):
-    """What the specs of all these families have. The encoder's model is what bodies are cut from;
-    of its other settings, `max_length` alone is read."""
+class ReadingSpec(TrialSpec):
+    """What the specs of all that is trained on tokens have. It is the encoder's model's
+    that are read, which is what bodies are cut from; of its other settings, `max_length` counts."""
 
     encoder: EncoderSpec = EncoderSpec()
-    body: BodySpec = BodySpec()
     seeds: Seeds = (0, 1, 2, 3, 4)
 
     if TYPE_CHECKING:
 
         @property
         def tuning(self) -> TuningSpec:
-            """How the body is trained."""
+            """How it is trained."""
+
+
+class CutSpec(ReadingSpec):
+    """Of bodies cut from a model."""
+
+    body: BodySpec = BodySpec()
 
 
 class BodiedSpec(CutSpec):
@@ -37,45 +43,39 @@ class BodiedSpec(CutSpec):
     tuning: TuningSpec = TuningSpec()
 
 
+R = TypeVar("R", bound=ReadingSpec)
 B = TypeVar("B", bound=CutSpec)
 
 
-class Tuned(Family[B], Generic[B]):
-    """A body, all of it trained; a rival says how."""
+class Reading(Family[R], Generic[R]):
+    """A net that reads tokens, all of it trained; a rival says which, and how."""
 
     reads: ClassVar[tuple[str, ...]] = ("tokens",)
     long = True
-    told: ClassVar[Mapping[str, str]] = {
-        "lr": "spec/tuning/lr",
-        "epochs": "spec/tuning/epochs",
-        "validation": "metrics/val.accuracy",
-    }
 
-    def net(self, spec: B, classes: int, dropout: float) -> "Net":
-        """A net without values, on torch's default device; a plain body unless a rival differs."""
-        from qdllm.rivals.bodies import empty
+    @abstractmethod
+    def net(self, spec: R, classes: int, dropout: float) -> "Net":
+        """A net, whose values do not matter, on torch's default device."""
 
-        return empty(spec.body, spec.encoder, classes, dropout)
+    @abstractmethod
+    def beginning(self, spec: R, classes: int) -> "Callable[[int], Net]":
+        """What gives for a seed the net as it is before training."""
 
-    def teaching(self, spec: B, train: "Examples", classes: int) -> "Callable[[Any, int], Course]":
-        """What makes of a body and its seed how it is trained on those texts; by their labels,
+    def teaching(self, spec: R, train: "Examples", classes: int) -> "Callable[[Any, int], Course]":
+        """What makes of a net and its seed how it is trained on those texts; by their labels,
         unless a rival differs."""
         from qdllm.rivals.course import on_labels
 
         return on_labels(spec.tuning.epochs)
 
-    def check(self, spec: B, texts_C: Sequence[int]) -> None:
-        """As Family does."""
-        check_body(spec.body, spec.encoder)
-
-    def reader(self, spec: B) -> "Callable[[Sequence[str]], Tensor]":
+    def reader(self, spec: R) -> "Callable[[Sequence[str]], Tensor]":
         """As Family does."""
         from qdllm.rivals.reading import reader
 
         return reader(spec.encoder)
 
-    def parameters(self, spec: B, features: int, classes: int) -> int:
-        """As Family does: the whole body's, embeddings among them."""
+    def parameters(self, spec: R, features: int, classes: int) -> int:
+        """As Family does: the whole net's, embeddings among them."""
         import torch
 
         from qdllm.rivals.bodies import size
@@ -85,36 +85,67 @@ class Tuned(Family[B], Generic[B]):
 
     def train(
         self,
-        spec: B,
+        spec: R,
         train: "Examples",
         validation: "Examples",
         report: "Report",
         kept: "Kept | None" = None,
     ) -> "Trained":
         """As Family does."""
-        import torch
+        from qdllm.rivals import loop
 
-        from qdllm.rivals import bodies, loop
-
-        source, classes = bodies.load(spec.encoder), 1 + int(train.labels_N.max())
-        teach = self.teaching(spec, train, classes)
+        classes = 1 + int(train.labels_N.max())
+        begin, teach = self.beginning(spec, classes), self.teaching(spec, train, classes)
 
         def make(seed: int) -> "Course":
-            with torch.device("meta"):
-                net = self.net(spec, classes, spec.tuning.dropout)
-            return teach(bodies.begun(net, spec.body, seed, source), seed)
+            return teach(begin(seed), seed)
 
         return loop.train(spec.tuning, spec.seeds, make, train, validation, report, kept)
 
-    def restore(self, spec: B, features: int, classes: int, parameters_SP: "Tensor") -> "Rows":
+    def restore(self, spec: R, features: int, classes: int, parameters_SP: "Tensor") -> "Rows":
         """As Family does."""
         from qdllm.rivals.inference import Rows
 
         return Rows(self.net(spec, classes, 0.0), parameters_SP)
 
-    def epochs(self, spec: B) -> int:
+    def epochs(self, spec: R) -> int:
         """As Family does."""
         return spec.tuning.epochs
+
+
+class Tuned(Reading[B], Generic[B]):
+    """A body cut from a model."""
+
+    told: ClassVar[Mapping[str, str]] = {
+        "lr": "spec/tuning/lr",
+        "epochs": "spec/tuning/epochs",
+        "validation": "metrics/val.accuracy",
+    }
+
+    def net(self, spec: B, classes: int, dropout: float) -> "Net":
+        """As Reading does: a plain body, unless a rival differs."""
+        from qdllm.rivals.bodies import empty
+
+        return empty(spec.body, spec.encoder, classes, dropout)
+
+    def beginning(self, spec: B, classes: int) -> "Callable[[int], Net]":
+        """As Reading does."""
+        import torch
+
+        from qdllm.rivals import bodies
+
+        source = bodies.load(spec.encoder)
+
+        def begin(seed: int) -> "Net":
+            with torch.device("meta"):
+                net = self.net(spec, classes, spec.tuning.dropout)
+            return bodies.begun(net, spec.body, seed, source)
+
+        return begin
+
+    def check(self, spec: B, texts_C: Sequence[int]) -> None:
+        """As Family does."""
+        check_body(spec.body, spec.encoder)
 
     def work(self, spec: B) -> tuple[tuple[Any, ...], float]:
         """As Family does."""

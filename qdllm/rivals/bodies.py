@@ -51,17 +51,17 @@ class Net(nn.Module):
 
 
 class Body(Net):
-    """A transformer and a head. With `scored`, it tells attention's scores too."""
+    """A transformer and a head."""
 
     def __init__(self, transformer: Any, classes: int, pooling: str) -> None:
         super().__init__()
-        self.transformer, self.pooling, self.scored = transformer, pooling, False
+        self.transformer, self.pooling = transformer, pooling
         self.head: nn.Module = nn.Linear(transformer.config.hidden_size, classes)
         self.width: int = transformer.config.hidden_size
 
-    def forward(self, ids_NT: Tensor, mask_NT: Tensor) -> Said:
-        """logits_NC, every state, and the scores where they are asked for."""
-        states, scores = run(self.transformer, ids_NT, mask_NT, self.scored)
+    def forward(self, ids_NT: Tensor, mask_NT: Tensor, scored: bool = False) -> Said:
+        """logits_NC, every state, and attention's scores where they are asked for."""
+        states, scores = run(self.transformer, ids_NT, mask_NT, scored)
         return Said(self.head(self.pool(states[-1], mask_NT)), states, scores)
 
     def pool(self, states_NTH: Tensor, mask_NT: Tensor) -> Tensor:
