@@ -1,9 +1,12 @@
 """Grids over families: what each takes of a trial's settings, and what none of them does."""
 
+from collections import Counter
+
 import pytest
 
 from orchestrator import grid
 from orchestrator.grid.space import at, inside, point
+from qdllm import families
 from qdllm.errors import ConfigError
 from qdllm.families.linear import LinearSpec
 from qdllm.families.quantum import StudentSpec
@@ -196,3 +199,14 @@ def test_a_search_cannot_vary_the_family(tmp_path):
     told = refused("search: {space: {family: [quantum, tanh]}}", tmp_path)
     assert "'family' is not a student's own" in told
     assert "move it to axes, which give one search for each value" in told
+
+
+def test_rivals_meet_on_equal_terms():
+    """As many settings for each family, on the same texts, with the same seeds and teacher."""
+    specs = grid.specs(grid.override(grid.load("rivals"), ["seeds=5"]))
+    tried = Counter(spec.family for spec in specs)
+    assert tried.keys() == families.families().keys()
+    assert {name: count for name, count in tried.items() if count != 2} == {"linear": 1}
+    assert len({spec.task for spec in specs}) == 1
+    assert {spec.seeds for spec in specs if spec.family != "linear"} == {(0, 1, 2, 3, 4)}
+    assert len({spec.teacher for spec in specs if hasattr(spec, "teacher")}) == 1
