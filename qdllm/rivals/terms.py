@@ -1,9 +1,9 @@
 """Terms of rivals' losses: a value for each example, for whoever averages.
 
 Nothing is averaged over classes or over width, as torch's `mean` would do: weights mean the same
-whatever those are. Legend: N examples, C classes, T tokens, H width. Temperatures divide both
-sides' logits, and a term is scaled by the temperature's square, so that its gradient keeps its
-size.
+whatever those are. TinyBERT's two squared errors are means, as its authors have them. Temperatures
+divide both sides' logits, and a term is scaled by the temperature's square, so that its gradient
+keeps its size. Legend: N examples, C classes, T tokens, H width.
 """
 
 from math import log
