@@ -184,7 +184,7 @@ class TinyBert(Tuned[TinyBertSpec]):
                 for weight, own, layer in zip(weights, said.states, layers, strict=True):
                     own_NTH, mask_NT = followed.beside(net, own, batch.mask_NT)
                     target_NTH = states[layer]
-                    if spec.by_token:
+                    if followed.by_token:
                         target_NTH = standardised(target_NTH, mask_NT)
                     apart_N = squared_error(aside[0](own_NTH), target_NTH, mask_NT)
                     loss_N = loss_N + weight * apart_N
