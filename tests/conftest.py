@@ -47,6 +47,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def threads() -> int:
+    """How many a process begins with."""
+    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0
+
+
+@pytest.fixture(autouse=True)
+def as_begun(threads: int) -> Iterator[None]:
+    """No test leaves its number of threads to the next: an Intel processor sums otherwise then."""
+    yield
+    if threads:
+        sys.modules["torch"].set_num_threads(threads)
+
+
 def ask(method: str, url: str, body: bytes | None = None) -> int:
     """The HTTP status of a request."""
     headers = {"Content-Type": "text/plain"}

@@ -16,6 +16,7 @@ import mlflow
 import pytest
 import yaml
 from checkout import ROOT
+from commands import THREADS
 from conftest import BUCKET, KEYS, answers, ask
 from driven import KINDS, TRIALS, Sweep, table, undisturbed
 from hosts import Hosts, lacking
@@ -110,6 +111,8 @@ def cluster(hosts: Hosts) -> Iterator[str]:
     # They share this machine's cores, of which each would take all, and nobody wants their logs.
     fewer = "--num-cpus=1 --include-log-monitor=false"
     start = start.replace("ray start --block", f"ray start --block {fewer}")
+    # As many threads as at home: an Intel processor sums otherwise with more or fewer.
+    start = start.replace("unset OMP_NUM_THREADS", f"export OMP_NUM_THREADS={THREADS}")
     config["worker_start_ray_commands"] = [*stop, start]
     file = hosts.root / "local.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
