@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from qdllm.processors.spec import MeasurementSpec, parsed
 from qdllm.rivals.specs import StatesSpec, TokensSpec
 from qdllm.spec import Spec
-from qdllm.specs import EncoderSpec, EvaluationSpec, TaskSpec, TeacherSpec
+from qdllm.specs import AgreementSpec, EncoderSpec, EvaluationSpec, TaskSpec, TeacherSpec
 
 
 class FeaturesRequest(Spec):
@@ -61,6 +61,15 @@ class EvaluationRequest(Spec):
 
     evaluation: EvaluationSpec = EvaluationSpec()
     student: str = Field(pattern=r"^[0-9a-f]{16}$")
+    store: str
+
+
+class AgreementRequest(Spec):
+    """Of `jobs.agree`; `trial` and `soft_labels`: the fingerprints of some in the store."""
+
+    agreement: AgreementSpec = AgreementSpec()
+    trial: str = Field(pattern=r"^[0-9a-f]{16}$")
+    soft_labels: str = Field(pattern=r"^[0-9a-f]{16}$")
     store: str
 
 

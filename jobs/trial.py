@@ -67,7 +67,7 @@ def train(
     where a model that it loads is another than planned.
     """
     family = families.of(job.spec)
-    spec = _pinned(job, store) if family.long else job.spec
+    spec = as_read(job, store)
     if not family.long:
         torch.set_num_threads(1)
     began = time.perf_counter()
@@ -117,11 +117,14 @@ def train(
     return record
 
 
-def _pinned(job: Job[TrialSpec], store: Store) -> TrialSpec:
+def as_read(job: Job[TrialSpec], store: Store) -> TrialSpec:
     """The spec by names that mean the models which what it reads was made of, and no others.
 
-    What it reads is at hand already: where the store has lost it meanwhile, names stay.
+    Of a family that loads a model; what it reads is at hand already: where the store has lost it
+    meanwhile, names stay.
     """
+    if not families.of(job.spec).long:
+        return job.spec
     groups = {}
     for role, group in (("tokens", "encoder"), ("soft_labels", "teacher")):
         if fingerprint := job.made_from.get(role):

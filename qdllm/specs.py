@@ -330,3 +330,9 @@ class EvaluationSpec(Spec):
     """Which simulator measures a stored student on the test split."""
 
     backend: Literal["engine", "mindquantum"] = "mindquantum"
+
+
+class AgreementSpec(Spec):
+    """Of which family the trial is that is compared with a teacher."""
+
+    family: str = Field("quantum", max_length=255)

@@ -119,6 +119,7 @@ WINGS = {
         "words": {"texts", "tfidf"},
     },
     "jobs": {
+        "agree": {"command", "inputs", "kinds", "requests", "store", "trial"},
         "devices": {"kinds", "measure", "store", "students"},
         "evaluate": {"command", "inputs", "kinds", "requests", "store", "students", "trial"},
         "export": {"kinds", "store", "students"},

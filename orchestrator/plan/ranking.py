@@ -76,6 +76,14 @@ class Paired(NamedTuple):
     """The true difference that as many seeds, spread as much, would show four times in five."""
 
 
+def by_family(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Each family's trials, best in validation first; the families by their best ones."""
+    found: dict[str, list[Result]] = {}
+    for one in ranked(results):
+        found.setdefault(one.trial.spec.family, []).append(one)
+    return found
+
+
 def ranked(results: Sequence[Result]) -> list[Result]:
     """Best mean validation accuracy first; of equals, the smaller circuit; then by fingerprint."""
     return sorted(

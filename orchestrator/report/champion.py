@@ -120,7 +120,9 @@ def card(found: Findings, store: Store, own_encoder: bool) -> str:
         accuracy={
             one: chosen.by_seed(f"{one}.accuracy")[chosen.best_seed] for one in ("val", "test")
         },
-        over_seeds={one: tables.measured(chosen, f"{one}.accuracy") for one in ("val", "test")},
+        over_seeds={
+            one: tables.measured(found, chosen, f"{one}.accuracy") for one in ("val", "test")
+        },
         seeds=len(chosen.trial.spec.seeds),
         lines=tables.chosen_lines(found),
         settings=[(tables.spoken(key), found.value(chosen, key)) for key in found.axes],

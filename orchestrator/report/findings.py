@@ -4,7 +4,7 @@ No texts, no Ray and no torch are needed, so a report can be made again wherever
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 
 from jobs import kinds
-from jobs.kinds.kind import Standing, none
+from jobs.kinds.agreements import AGREEMENTS, METRIC
+from jobs.kinds.kind import Standing, measured, none
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
+from jobs.kinds.teachers import SOFT_LABELS
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, parsed, unfit
 from orchestrator.grid import DEFAULT, Champion
 from orchestrator.plan import History, Job, Result
 from orchestrator.plan.history import result_of
-from orchestrator.plan.ranking import OBJECTIVE, apart, champion, ranked
+from orchestrator.plan.ranking import OBJECTIVE, apart, by_family, champion, ranked
 from orchestrator.report import sweeps
 from qdllm.errors import ConfigError
 from qdllm.intervals import Interval, interval
 from qdllm.spec import flat
+from qdllm.specs import AgreementSpec
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Findings:
     """Curves of shape (S, E) by metric, for the trials in `examples`."""
     under: Under | None = None
     """The noise by which the champion was chosen, if it was."""
+    agreements: Mapping[str, Interval] = field(default_factory=dict)
+    """How often trials that no teacher taught agree with the others', by fingerprint."""
 
     @property
     def name(self) -> str:
@@ -158,6 +163,14 @@ class Findings:
             if record.kind != PROBES.name and record.fingerprint not in trials
         ]
 
+    @cached_property
+    def families(self) -> dict[str, list[Result]]:
+        """Each family's trials, best first, references among them; none where a sweep asked for
+        one family alone."""
+        if len({one.trial.spec.family for one in self.order}) < 2:
+            return {}
+        return by_family([*self.beside_trials, *self.order])
+
     @property
     def examples(self) -> dict[str, Result]:
         """A few trials that tell how training went from the top of the ranking to its end."""
@@ -209,7 +222,7 @@ def findings(
     missing = {name: "" for name in settings if name not in done}
     stopped = history.records(STOPPED.name, missing)
     missing |= {one.fingerprint: one.summary["reason"] for one in stopped}
-    return Findings(
+    found = Findings(
         sweep=sweep,
         settings=settings,
         order=order,
@@ -227,6 +240,9 @@ def findings(
             for one in examples(order, chosen).values()
         },
     )
+    compared = history.records(AGREEMENTS.name, [job.fingerprint for job in agreements(found)])
+    by_trial = {one.made_from["trial"]: interval(measured(one)[METRIC]) for one in compared}
+    return replace(found, agreements=by_trial)
 
 
 def eligible(sweep: Record, results: Sequence[Result]) -> list[Result]:
@@ -266,6 +282,25 @@ def under(history: History, sweep: Record, results: Sequence[Result]) -> Under |
             for one in made
         },
     )
+
+
+def agreements(found: Findings) -> list[Job[AgreementSpec]]:
+    """What is to be compared with the sweep's teacher: each family's best trial, if that has not
+    taught it. None where the sweep has several teachers, or none."""
+    role, every = SOFT_LABELS.role, found.families.values()
+    teachers = {one.trial.made_from.get(role) for results in every for one in results} - {None}
+    if len(teachers) != 1:
+        return []
+    (teacher,) = teachers
+    return [
+        Job.of(
+            AGREEMENTS.name,
+            AgreementSpec(family=best.trial.spec.family),
+            {"trial": best.trial.fingerprint, role: str(teacher)},
+        )
+        for best, *_ in every
+        if role not in best.trial.made_from
+    ]
 
 
 def evaluations(sweep: Record, chosen: Result) -> list[Job[Any]]:

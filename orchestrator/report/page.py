@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from jobs import kinds
+from jobs.kinds.agreements import METRIC
 from jobs.kinds.kind import Standing
 from jobs.store import Record
 from orchestrator.console import duration
@@ -28,11 +29,11 @@ MEASURES = {
     "val.accuracy": "validation",
     "test.accuracy": "test",
     "test.f1": "test F1",
-    "test.agreement": "agreement",
+    METRIC: "agreement",
     "test.calibration_error": "calibration error",
 }
 """What the table of trials shows, with its headings."""
-STANDING = ("test.accuracy", "val.accuracy", "test.agreement", "test.calibration_error")
+STANDING = ("test.accuracy", "val.accuracy", METRIC, "test.calibration_error")
 """What is told of all that stands beside one another."""
 
 COMPARED = ("", "test", "validation", "parameters", "agreement", "calibration error")
@@ -142,13 +143,13 @@ def standing(found: Findings) -> Iterator[Row]:
         yield from _told(found, kinds.kind(record.kind).standing(record))
     if not found.champion:
         return
-    yield _student("★ champion", found.champion)
+    yield _student(found, "★ champion", found.champion)
     for record in found.evaluations:
         yield from _told(found, kinds.kind(record.kind).standing(record))
     best = found.order[0]
     if best is not found.champion:
         apart = "" if best is found.best else f" ({families.of(best.trial.spec).label})"
-        yield _student(f"best by validation{apart}", best)
+        yield _student(found, f"best by validation{apart}", best)
     yield from _told(found, found.beside)
 
 
@@ -173,8 +174,8 @@ def _told(found: Findings, standings: Iterable[Standing]) -> Iterator[Row]:
         yield name, test, validation, size, *others
 
 
-def _student(name: str, one: Result) -> Row:
-    test, validation, *others = (tables.measured(one, measure) for measure in STANDING)
+def _student(found: Findings, name: str, one: Result) -> Row:
+    test, validation, *others = (tables.measured(found, one, measure) for measure in STANDING)
     return name, test, validation, f"{one.parameters:,}", *others
 
 
@@ -186,7 +187,7 @@ def _head(found: Findings) -> Row:
 
 def _trial(found: Findings, rank: int, one: Result) -> Row:
     """A line of the table of trials, under `_head`."""
-    validation, test, *others = (tables.measured(one, name) for name in MEASURES)
+    validation, test, *others = (tables.measured(found, one, name) for name in MEASURES)
     return (
         f"{rank}{' ★' if one is found.champion else ''}",
         validation,

@@ -7,7 +7,8 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from orchestrator.plan.ranking import Result, paired, ranked
+from jobs.kinds.agreements import METRIC
+from orchestrator.plan.ranking import Result, paired
 from orchestrator.report.findings import Findings
 from orchestrator.report.paper import FILE
 from orchestrator.report.tables import measured
@@ -69,16 +70,9 @@ class Line(NamedTuple):
 
 def lines(found: Findings) -> list[Line]:
     """A line for each family, best first; none where a sweep asked for one family alone."""
-    if len({one.trial.spec.family for one in found.order}) < 2:
-        return []
-    best: dict[str, Result] = {}
-    tried: dict[str, int] = {}
-    for one in ranked([*found.beside_trials, *found.order]):
-        name = one.trial.spec.family
-        best.setdefault(name, one)
-        tried[name] = tried.get(name, 0) + 1
+    best = {name: results[0] for name, results in found.families.items()}
     return [
-        _line(found, one, tried[name], best.get(families.of(one.trial.spec).control))
+        _line(found, one, len(found.families[name]), best.get(families.family(name).control))
         for name, one in best.items()
     ]
 
@@ -118,11 +112,11 @@ def _line(found: Findings, one: Result, tried: int, control: Result | None) -> L
     seconds = summary["seconds_per_epoch"] / len(spec.seeds)
     cells = (
         family.label,
-        measured(one, "test.accuracy"),
-        measured(one, "val.accuracy"),
-        measured(one, "test.f1"),
-        measured(one, "test.agreement"),
-        measured(one, "test.calibration_error"),
+        measured(found, one, "test.accuracy"),
+        measured(found, one, "val.accuracy"),
+        measured(found, one, "test.f1"),
+        measured(found, one, METRIC),
+        measured(found, one, "test.calibration_error"),
         f"{one.parameters:,}",
         "—" if size is None else f"{one.parameters + size:,}",
         _cost(seconds),

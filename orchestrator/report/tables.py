@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from jobs.kinds.agreements import METRIC
 from jobs.store import Record
 from orchestrator.console import duration
 from orchestrator.plan.forecast import Need
@@ -97,7 +98,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
     )
     table.caption = "\n".join([table.caption, *much_cut(found)])
     table.add_column("")
-    measures = ["val.accuracy", "test.accuracy", *(["test.agreement"] if wide else [])]
+    measures = ["val.accuracy", "test.accuracy", *([METRIC] if wide else [])]
     headings = ["params", "validation", "test", *(["agreement", "s/epoch"] if wide else [])]
     for heading in (*short(columns), *headings):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -109,7 +110,7 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
             f"{order.index(result) + 1}{' ★' if result is champion else ''}",
             *(cell(settings[result.trial.fingerprint].get(key, "")) for key in columns),
             f"{result.parameters:,}",
-            *(measured(result, measure) for measure in measures),
+            *(measured(found, result, measure) for measure in measures),
         ]
         if wide:
             row.append(f"{result.record.summary['seconds_per_epoch']:.2f}")
@@ -269,8 +270,14 @@ def _seeds(order: Sequence[Result]) -> int:
     return max(len(one.trial.spec.seeds) for one in order)
 
 
-def measured(result: Result, metric: str) -> str:
-    """A trial's measure over its seeds; nothing where its family has no such measure."""
+def measured(found: "Findings", result: Result, metric: str) -> str:
+    """A trial's measure over its seeds; nothing where there is none.
+
+    Agreement is with the teacher that taught it, or else with that of the sweep's others.
+    """
+    compared = found.agreements.get(result.trial.fingerprint) if metric == METRIC else None
+    if compared:
+        return plus_minus(compared)
     has = metric in result.record.summary["metrics"]
     return plus_minus(result.over_seeds(metric)) if has else ""
 

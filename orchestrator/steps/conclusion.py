@@ -40,12 +40,13 @@ def conclude(
     record = sweep.store.record(SWEEPS.name, asked)
     assert record is not None, "the walk has begun with it"
     found = findings.findings(history, record, failures)
-    if noisy := findings.trials_under(record, found.order):
-        with sweep.terminal.phase("under noise", len(noisy)) as phase:
-            for number, job in enumerate(noisy, start=1):
-                make(sweep, job, phase)
-                phase.update(number, len(noisy), job.spec.target)
-        found = findings.findings(history, record, failures)
+    for what, jobs in (
+        ("under noise", findings.trials_under(record, found.order)),
+        ("agreement", findings.agreements(found)),
+    ):
+        if jobs:
+            _make_all(sweep, what, jobs)
+            found = findings.findings(history, record, failures)
     show(*tables.missing_lines(found.missing, found.settings))
     if found.champion is None:
         show(tables.no_champion_line(found.order))
@@ -102,6 +103,14 @@ def _commands(tracker: Tracker, model: str) -> list[str]:
         f"      then http://127.0.0.1:{PORT}/{tracker.page}",
         use,
     ]
+
+
+def _make_all(sweep: Sweep, what: str, jobs: Sequence[Job[Any]]) -> None:
+    """Make what the store lacks of something that is wanted of many trials."""
+    with sweep.terminal.phase(what, len(jobs)) as phase:
+        for number, job in enumerate(jobs, start=1):
+            make(sweep, job, phase)
+            phase.update(number, len(jobs), kinds.kind(job.kind).phase(job.spec))
 
 
 def _opinion(sweep: Sweep, chosen: Result, job: Job[Any]) -> Record:

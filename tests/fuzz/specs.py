@@ -9,6 +9,7 @@ from given import ALLOWED, Bounds, Case, anything, damaged, fitting, takes, unfi
 
 from jobs import command
 from jobs.requests import (
+    AgreementRequest,
     EvaluationRequest,
     FeaturesRequest,
     MeasurementRequest,
@@ -24,10 +25,16 @@ GROUPS = {
     TeacherRequest: ("task", "teacher"),
     TrialRequest: ("trial",),
     EvaluationRequest: ("evaluation",),
+    AgreementRequest: ("agreement",),
     MeasurementRequest: ("measurement",),
     WordsRequest: ("task",),
 }
-OF_STUDENTS = (EvaluationRequest, MeasurementRequest)
+RESULTS = {
+    EvaluationRequest: ("student",),
+    MeasurementRequest: ("student",),
+    AgreementRequest: ("trial", "soft_labels"),
+}
+"""Where a request names results by their fingerprints."""
 PATHS = (
     "../../etc",
     "",
@@ -99,8 +106,7 @@ def _content(rng: random.Random, request: Any) -> tuple[dict[str, Any], dict[str
     for key, value in expected.items():
         group, name = key.split(".")
         settings.setdefault(group, {})[name] = value
-    if request in OF_STUDENTS:
-        content["student"] = f"{rng.getrandbits(64):016x}"
+    content |= {key: f"{rng.getrandbits(64):016x}" for key in RESULTS.get(request, ())}
     if request is MeasurementRequest:
         settings.setdefault("measurement", {})["target"] = "baihua-sim"
     if request is EvaluationRequest:
@@ -111,9 +117,10 @@ def _content(rng: random.Random, request: Any) -> tuple[dict[str, Any], dict[str
 def _spoil(rng: random.Random, request: Any, content: dict[str, Any]) -> str:
     """Make one thing wrong; returns what a message repeats of it."""
     way = rng.randrange(6)
-    if request in OF_STUDENTS and way < 3:
-        content["student"] = rng.choice(PATHS)
-        return content["student"] or "student"
+    if request in RESULTS and way < 3:
+        key = rng.choice(RESULTS[request])
+        content[key] = rng.choice(PATHS)
+        return content[key] or key
     if way == 0:
         word = rng.choice(("", "a b", "store ", "é", "x" * 300, "a\nb", "\ud800", "tasks"))
         content[word] = 1
@@ -127,7 +134,7 @@ def _spoil(rng: random.Random, request: Any, content: dict[str, Any]) -> str:
     inner = content.setdefault("trial", {}) if request is TrialRequest else content
     groups = ("circuit", "teacher", "task") if request is TrialRequest else GROUPS[request]
     group = rng.choice(groups)
-    if way == 3 or group == "evaluation":
+    if way == 3 or group in ("evaluation", "agreement"):
         inner[group] = rng.choice((1, "x", [], None, True, {"": 1}, {"a b": 1}, {"\ud800": {}}))
         return group
     key = rng.choice([key for key in ALLOWED if key.startswith(f"{group}.")])

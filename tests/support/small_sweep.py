@@ -137,7 +137,8 @@ def sweep(
         if made_from not in arrays:
             arrays[made_from] = gather(store, job.made_from, dataset)
         trial.train(job, arrays[made_from], store)
-    for job in findings.trials_under(record, small.found.order):
+    found = small.found
+    for job in (*findings.trials_under(record, found.order), *findings.agreements(found)):
         importlib.import_module(kinds.kind(job.kind).maker).run(job, dataset, store)
     chosen = small.found.champion
     for job in findings.evaluations(record, chosen) if chosen else ():

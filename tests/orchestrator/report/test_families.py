@@ -174,7 +174,8 @@ def test_every_family_is_trained_told_and_shown(trained, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "± is the 95 % interval of the mean over 3 seeds" in printed
     row = next(line for line in printed.splitlines() if " linear " in line)
-    assert len(row.split()) == 6  # rank, family, parameters, two accuracies, s/epoch
+    # Rank, family, parameters, two accuracies, agreement with the others' teacher, s/epoch.
+    assert len(row.split()) == 7
     text = page.write(found, tmp_path).read_text(encoding="utf-8")
     assert "classical head" in text
     key = {name: said for name, _, said in page._key(found)}

@@ -7,7 +7,7 @@ from rich.console import Console
 from small_sweep import SmallSweep, made_up, sweep
 
 from orchestrator.plan.ranking import paired
-from orchestrator.report import page, rivals
+from orchestrator.report import findings, page, rivals
 from orchestrator.report.rivals import HEAD
 from qdllm import families
 from qdllm.specs import TrialSpec
@@ -40,7 +40,34 @@ def test_each_family_has_the_line_of_its_best_trial_in_validation(mixed):
     assert line["T_kd, s/epoch"] == f"{seconds:.3g}"
     assert line["accuracy/T_kd"] == f"{at.mean / seconds:.2e}"
     assert line["accuracy/parameter"] == f"{at.mean / best.parameters:.2e}"
-    assert told["logistic regression"]["agreement"] == ""
+
+
+def test_what_no_teacher_taught_is_compared_with_that_of_the_others(mixed):
+    """By its best trial; here reckoned by hand from a logistic regression's weights."""
+    store, dataset, (probe,) = mixed.store, mixed.dataset, mixed.store.fingerprints("linear")
+    parameters = store.load("linear", probe)[1]["parameters"][0]
+    made_from = store.record("linear", probe).made_from
+    features_NH = store.load("features", made_from["features"])[1]["test"]
+    (teacher,) = store.fingerprints("soft-labels")
+    taught_N = store.load("soft-labels", teacher)[1]["test"].argmax(1)
+    table_CP = parameters.reshape(len(dataset.classes), -1)
+    said_N = (features_NH @ table_CP[:, :-1].T + table_CP[:, -1]).argmax(1)
+    line = cells(mixed)["logistic regression"]
+    assert line["agreement"] == f"{(said_N == taught_N).mean():.4f}"
+    best = next(one for one in mixed.found.order if one.trial.spec.family == "tanh")
+    assert cells(mixed)["classical head"]["agreement"].startswith(
+        f"{best.over_seeds('test.agreement').mean:.4f} ±"
+    )
+
+
+def test_of_several_teachers_none_is_that_of_the_others(tmp_path):
+    axes = {"family": ("linear", "tanh"), "teacher.epochs": (1, 2)}
+    several = made_up(tmp_path / "two", axes, lambda spec: 0.8)
+    assert findings.agreements(several.found) == []
+    one = made_up(tmp_path / "one", {"family": ("linear", "tanh")}, lambda spec: 0.8)
+    (job,) = findings.agreements(one.found)
+    assert job.spec.family == "linear"
+    assert cells(one)["logistic regression"]["agreement"] == ""
 
 
 def test_the_encoder_counts_for_those_that_need_it(mixed):
