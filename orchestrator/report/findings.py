@@ -17,31 +17,16 @@ from jobs.kinds.agreements import AGREEMENTS, METRIC
 from jobs.kinds.kind import Standing, measured, none
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
-from jobs.kinds.teachers import SOFT_LABELS
 from jobs.kinds.trials import STOPPED
-from jobs.store import Record, Store, parsed, unfit
-from orchestrator.grid import DEFAULT, Champion
-from orchestrator.plan import History, Job, Result
+from jobs.store import Record, Store, unfit
+from orchestrator.plan import History, Result
 from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import OBJECTIVE, apart, by_family, champion, ranked
 from orchestrator.report import sweeps
+from orchestrator.report.evaluations import Under, agreements, eligible, of_student, under
 from qdllm.errors import ConfigError
 from qdllm.intervals import Interval, interval
 from qdllm.spec import flat
-from qdllm.specs import AgreementSpec
-
-
-@dataclass(frozen=True)
-class Under:
-    """Validation accuracies of trials under a chip's noise."""
-
-    name: str
-    accuracies: Mapping[str, Interval]
-    """By a trial's fingerprint."""
-
-    def __call__(self, result: Result) -> Interval:
-        """A trial's."""
-        return self.accuracies[result.trial.fingerprint]
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,90 +225,11 @@ def findings(
             for one in examples(order, chosen).values()
         },
     )
-    compared = history.records(AGREEMENTS.name, [job.fingerprint for job in agreements(found)])
+    compared = history.records(
+        AGREEMENTS.name, [job.fingerprint for job in agreements(found.families)]
+    )
     by_trial = {one.made_from["trial"]: interval(measured(one)[METRIC]) for one in compared}
     return replace(found, agreements=by_trial)
-
-
-def eligible(sweep: Record, results: Sequence[Result]) -> list[Result]:
-    """Those of the families from which the sweep's champion comes, best first."""
-    choice = parsed(sweep, lambda spec: Champion.parse(spec.get("champion") or {}))
-    asked = sweep.summary.get("families", {})
-    among = choice.among(asked.values() or [one.trial.spec.family for one in results])
-    return [one for one in ranked(results) if one.trial.spec.family in among]
-
-
-def trials_under(sweep: Record, results: Sequence[Result]) -> list[Job[Any]]:
-    """What the sweep wants to be made of each trial that may be its champion, if anything: its
-    validation texts, measured under noise."""
-    name = (sweep.spec.get("champion") or {}).get("under")
-    if name is None:
-        return []
-    kind, spec = kinds.evaluation(name)
-    spec = spec.model_copy(update={"split": "validation"})
-    return [
-        Job.of(kind.name, spec, {"student": one.trial.fingerprint, **kind.digests(spec)})
-        for one in eligible(sweep, results)
-        if kind.suits(one.trial.spec)
-    ]
-
-
-def under(history: History, sweep: Record, results: Sequence[Result]) -> Under | None:
-    """Validation accuracies under the noise by which the champion is chosen, as far as they are
-    there; None where it is chosen without."""
-    jobs = trials_under(sweep, results)
-    if not jobs:
-        return None
-    made = history.records(jobs[0].kind, [job.fingerprint for job in jobs])
-    return Under(
-        str((sweep.spec.get("champion") or {}).get("under")),
-        {
-            one.made_from["student"]: interval(kinds.kind(one.kind).metrics(one)[OBJECTIVE])
-            for one in made
-        },
-    )
-
-
-def agreements(found: Findings) -> list[Job[AgreementSpec]]:
-    """What is to be compared with the sweep's teacher: each family's best trial, if that has not
-    taught it. None where the sweep has several teachers, or none."""
-    role, every = SOFT_LABELS.role, found.families.values()
-    teachers = {one.trial.made_from.get(role) for results in every for one in results} - {None}
-    if len(teachers) != 1:
-        return []
-    (teacher,) = teachers
-    return [
-        Job.of(
-            AGREEMENTS.name,
-            AgreementSpec(family=best.trial.spec.family),
-            {"trial": best.trial.fingerprint, role: str(teacher)},
-        )
-        for best, *_ in every
-        if role not in best.trial.made_from
-    ]
-
-
-def evaluations(sweep: Record, chosen: Result) -> list[Job[Any]]:
-    """What the sweep wants to be made of its champion, such as its simulation by MindQuantum."""
-    # Sweeps of before have none written down.
-    found = (kinds.evaluation(name) for name in sweep.spec.get("evaluations", DEFAULT))
-    return [
-        Job.of(kind.name, spec, {"student": chosen.trial.fingerprint, **kind.digests(spec)})
-        for kind, spec in found
-        if kind.suits(chosen.trial.spec)
-    ]
-
-
-def of_student(history: History, student: str) -> list[Record]:
-    """All that was ever made of a trained student, in the order in which it was."""
-    found = [
-        record
-        for kind in kinds.kinds().values()
-        if kind.offers
-        for record in history.records(kind.name, history.store.fingerprints(kind.name))
-        if record.made_from.get("student") == student and record.spec.get("split", "test") == "test"
-    ]
-    return sorted(found, key=lambda record: record.created)
 
 
 def examples(order: Sequence[Result], chosen: Result | None) -> dict[str, Result]:

@@ -17,7 +17,7 @@ from jobs.store import Record
 from orchestrator.console import Phase, duration
 from orchestrator.plan import Result
 from orchestrator.plan.ranking import OBJECTIVE
-from orchestrator.report import champion, findings, rivals, splits, tables
+from orchestrator.report import champion, evaluations, findings, rivals, splits, tables
 from orchestrator.report.findings import Findings
 from orchestrator.steps.session import REPORTS, Sweep
 from orchestrator.steps.sources import make
@@ -41,8 +41,8 @@ def conclude(
     assert record is not None, "the walk has begun with it"
     found = findings.findings(history, record, failures)
     for what, jobs in (
-        ("under noise", findings.trials_under(record, found.order)),
-        ("agreement", findings.agreements(found)),
+        ("under noise", evaluations.under_noise(record, found.order)),
+        ("agreement", evaluations.agreements(found.families)),
     ):
         if jobs:
             _make_all(sweep, what, jobs)
@@ -63,7 +63,8 @@ def conclude(
     if told := rivals.table(found, wide=sweep.terminal.console.width >= rivals.WIDE):
         show(told)
     opinions = [
-        _opinion(sweep, found.champion, job) for job in findings.evaluations(record, found.champion)
+        _opinion(sweep, found.champion, job)
+        for job in evaluations.of_champion(record, found.champion)
     ]
     with sweep.terminal.phase("champion") as phase:
         address = _register(sweep, tracker, found, phase)

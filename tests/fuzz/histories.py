@@ -20,7 +20,7 @@ from jobs.store import Store
 from jobs.store import record as records
 from orchestrator import grid, sweep
 from orchestrator.plan import plan
-from orchestrator.report import command, findings, sweeps
+from orchestrator.report import command, evaluations, findings, sweeps
 from qdllm.texts import data
 
 LAYERS = (1, 2)
@@ -68,7 +68,7 @@ def whole() -> tuple[Path, str]:
             seconds=1.0,
         )
     _, found = findings.read(made.name, folder, None)
-    for job in findings.evaluations(found.sweep, found.champion):
+    for job in evaluations.of_champion(found.sweep, found.champion):
         _evaluated(store, job, len(dataset.test.texts))
     return folder, made.name
 

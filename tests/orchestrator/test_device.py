@@ -21,7 +21,7 @@ from small_sweep import SmallSweep
 
 from jobs import kinds
 from orchestrator.report import page, paper, tables
-from orchestrator.report.findings import of_student
+from orchestrator.report.evaluations import of_student
 from orchestrator.tracking import Tracker
 from qdllm.errors import ConfigError
 from qdllm.processors import chips

@@ -18,6 +18,7 @@ from jobs.store import Record, Store
 from orchestrator.grid import Grid, specs
 from orchestrator.plan import History, Listed, Plan, Trial, plan
 from orchestrator.report import findings, sweeps
+from orchestrator.report.evaluations import agreements, of_champion, under_noise
 from orchestrator.report.findings import Findings
 from qdllm import families
 from qdllm.specs import TrialSpec
@@ -138,10 +139,10 @@ def sweep(
             arrays[made_from] = gather(store, job.made_from, dataset)
         trial.train(job, arrays[made_from], store)
     found = small.found
-    for job in (*findings.trials_under(record, found.order), *findings.agreements(found)):
+    for job in (*under_noise(record, found.order), *agreements(found.families)):
         importlib.import_module(kinds.kind(job.kind).maker).run(job, dataset, store)
     chosen = small.found.champion
-    for job in findings.evaluations(record, chosen) if chosen else ():
+    for job in of_champion(record, chosen) if chosen else ():
         importlib.import_module(kinds.kind(job.kind).maker).run(job, dataset, store)
     return small
 

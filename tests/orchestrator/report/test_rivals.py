@@ -7,7 +7,7 @@ from rich.console import Console
 from small_sweep import SmallSweep, made_up, sweep
 
 from orchestrator.plan.ranking import paired
-from orchestrator.report import findings, page, rivals
+from orchestrator.report import evaluations, page, rivals
 from orchestrator.report.rivals import HEAD
 from qdllm import families
 from qdllm.specs import TrialSpec
@@ -63,9 +63,9 @@ def test_what_no_teacher_taught_is_compared_with_that_of_the_others(mixed):
 def test_of_several_teachers_none_is_that_of_the_others(tmp_path):
     axes = {"family": ("linear", "tanh"), "teacher.epochs": (1, 2)}
     several = made_up(tmp_path / "two", axes, lambda spec: 0.8)
-    assert findings.agreements(several.found) == []
+    assert evaluations.agreements(several.found.families) == []
     one = made_up(tmp_path / "one", {"family": ("linear", "tanh")}, lambda spec: 0.8)
-    (job,) = findings.agreements(one.found)
+    (job,) = evaluations.agreements(one.found.families)
     assert job.spec.family == "linear"
     assert cells(one)["logistic regression"]["agreement"] == ""
 
