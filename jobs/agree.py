@@ -15,7 +15,8 @@ from jobs.kinds import Job
 from jobs.kinds.agreements import AGREEMENTS, METRIC
 from jobs.kinds.teachers import SOFT_LABELS
 from jobs.requests import AgreementRequest
-from jobs.store import Store, parsed, unfit
+from jobs.store import Store, parsed
+from jobs.students import parameters
 from jobs.trial import as_read, examples
 from qdllm import families
 from qdllm.metrics import classification
@@ -44,11 +45,8 @@ def run(
     arrays = gather(store, record.made_from, dataset)
     training, test = (examples(arrays, split, inputs) for split in ("train", "test"))
     widths = training.features_NH.shape[1], len(dataset.classes)
-    spec, parameters_SP = as_read(trial, store), torch.tensor(tensors["parameters"])
-    needed = len(spec.seeds), family.parameters(spec, *widths)
-    if parameters_SP.shape != needed:
-        given = tuple(parameters_SP.shape)
-        raise unfit(record, f"has parameters of the shape {given}, {needed} is needed")
+    spec = as_read(trial, store)
+    parameters_SP = parameters(record, tensors, spec, *widths)
     logits_SNC = family.restore(spec, *widths, parameters_SP).predict(test.features_NH)
     _, taught = soft_labels_of(store, job.made_from[SOFT_LABELS.role], dataset)
     measured = classification(logits_SNC, test.labels_N, torch.from_numpy(taught["test"]))

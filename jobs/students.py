@@ -1,6 +1,6 @@
 """A trained student out of the store, with what it reads, for whoever measures it once more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +9,12 @@ from torch import Tensor
 
 from jobs.kinds.features import FEATURES
 from jobs.store import Record, Store, parsed, unfit
+from qdllm import families
 from qdllm.circuits.circuit import circuit
 from qdllm.circuits.gates import Circuit
 from qdllm.engine.statevector import expectations as engine
 from qdllm.families.quantum import FAMILY, StudentSpec
+from qdllm.specs import TrialSpec
 from qdllm.student import Student, minmax, restore
 
 
@@ -58,14 +60,24 @@ def trained(store: Store, fingerprint: str, features: int, classes: int) -> Trai
     """
     record, tensors = store.load(FAMILY.kind, fingerprint)
     spec = parsed(record, StudentSpec.parse)
-    parameters_SP = torch.tensor(tensors["parameters"], dtype=torch.float32)
-    needed = FAMILY.parameters(spec, features, classes)
-    if parameters_SP.shape != (len(spec.seeds), needed):
-        given = tuple(parameters_SP.shape)
-        raise unfit(
-            record, f"has parameters of the shape {given}, ({len(spec.seeds)}, {needed}) is needed"
-        )
+    parameters_SP = parameters(record, tensors, spec, features, classes).float()
     return Trained(record, spec, parameters_SP, features, classes)
+
+
+def parameters(
+    record: Record,
+    tensors: Mapping[str, np.ndarray],
+    spec: TrialSpec,
+    features: int,
+    classes: int,
+) -> Tensor:
+    """parameters_SP of a trial of any family. Raises StoreError if its spec needs another shape."""
+    parameters_SP = torch.tensor(tensors["parameters"])
+    needed = len(spec.seeds), families.of(spec).parameters(spec, features, classes)
+    if parameters_SP.shape != needed:
+        given = tuple(parameters_SP.shape)
+        raise unfit(record, f"has parameters of the shape {given}, {needed} is needed")
+    return parameters_SP
 
 
 def widths(store: Store, record: Record) -> tuple[int, int]:

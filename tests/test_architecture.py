@@ -119,7 +119,7 @@ WINGS = {
         "words": {"texts", "tfidf"},
     },
     "jobs": {
-        "agree": {"command", "inputs", "kinds", "requests", "store", "trial"},
+        "agree": {"command", "inputs", "kinds", "requests", "store", "students", "trial"},
         "devices": {"kinds", "measure", "store", "students"},
         "evaluate": {"command", "inputs", "kinds", "requests", "store", "students", "trial"},
         "export": {"kinds", "store", "students"},
