@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import readings
-import tiny_models
 import torch
 from commands import here
 
@@ -22,15 +21,7 @@ TAUGHT, UNTAUGHT = "kl", "hard"
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> TaskSpec:
-    """Sixty texts whose class is what they begin with, more or less."""
-    path = tmp_path_factory.mktemp("texts") / "words.csv"
-    first = ("market price", "team game", "star planet")
-    rows = [
-        f'"{first[row % 3]} {text} {row}","{"abc"[(row + (row % 7 == 0)) % 3]}"'
-        for row, text in enumerate(tiny_models.texts_of(60))
-    ]
-    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    return TaskSpec(name=str(path))
+    return readings.task(tmp_path_factory.mktemp("texts"), wrong=7)
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,7 @@ from qdllm.texts import data
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> TaskSpec:
-    """Sixty texts whose class is what they begin with."""
-    path = tmp_path_factory.mktemp("texts") / "words.csv"
-    first = ("market price", "team game", "star planet")
-    rows = [
-        f'"{first[row % 3]} {text} {row}","{"abc"[row % 3]}"'
-        for row, text in enumerate(tiny_models.texts_of(60))
-    ]
-    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    return TaskSpec(name=str(path))
+    return readings.task(tmp_path_factory.mktemp("texts"))
 
 
 def spec_of(name: str, task: TaskSpec, **settings):

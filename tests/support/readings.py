@@ -2,6 +2,7 @@
 
 import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import tiny_models
@@ -10,7 +11,7 @@ import torch
 from qdllm import teacher
 from qdllm.families import Family
 from qdllm.fit import Examples
-from qdllm.specs import TrialSpec
+from qdllm.specs import TaskSpec, TrialSpec
 
 FOLDER = tempfile.TemporaryDirectory(prefix="tiny-bert-")
 LENGTH = 6
@@ -48,6 +49,18 @@ def settings(family: Family[Any]) -> dict[str, Any]:
         "seeds": [4, 0],
     } | OWN.get(family.name, {})
     return {key: value for key, value in found.items() if key in family.spec.model_fields}
+
+
+def task(folder: Path, wrong: int = 0) -> TaskSpec:
+    """Sixty texts whose class is what they begin with; of `wrong` texts one has another label."""
+    first = ("market price", "team game", "star planet")
+    rows = [
+        f'"{first[row % 3]} {text} {row}","{"abc"[(row + (wrong > 0 and row % wrong == 0)) % 3]}"'
+        for row, text in enumerate(tiny_models.texts_of(60))
+    ]
+    path = folder / "words.csv"
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return TaskSpec(name=str(path))
 
 
 def tokens(labels_N: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
