@@ -46,8 +46,9 @@ SURE = 0.05
 EXPLAINED = (
     "trained: parameters of one seed. At inference: with the frozen encoder's, for those that need "
     "it; the paper's 9,275 leave out its BERT, and its rivals' counts hold their embeddings. T_kd: "
-    "seconds per epoch of one seed. µs/text: with the encoder's share, which was measured on all "
-    "cores of a node. Accuracy per parameter goes by those that are trained, as the paper's does."
+    "seconds per epoch of one seed, of LSFLS per round. µs/text: with the encoder's share, which "
+    "was measured on all cores of a node. Accuracy per parameter goes by those that are trained, "
+    "as the paper's does."
 )
 PAPER = (
     "The paper's figures are means over five teachers, on other splits of the texts. Its accuracy "

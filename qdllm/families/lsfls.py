@@ -9,7 +9,7 @@ nothing left to label, and it is plain fine-tuning.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -37,14 +37,18 @@ class FewSpec(Spec):
 
 
 class FewTuning(TuningSpec):
-    """Ten texts of each class are one or two batches."""
+    """Ten texts of each class are one or two batches. `epochs`: of a round."""
 
     epochs: int = Field(6, ge=1, le=10_000)
     batch_size: BatchSize = 16
 
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As TuningSpec does; beside it, what draws a course of batches of its own."""
+        return super().hashed(plain) | {"measured": "rounds"}
+
 
 class LsflsSpec(BodiedSpec):
-    """A whole body that labels most of its texts itself. `tuning.epochs` are those of a round."""
+    """A whole body that labels most of its texts itself."""
 
     family: Literal["lsfls"] = "lsfls"
     body: WholeBody = WholeBody()
@@ -83,8 +87,14 @@ class Lsfls(Tuned[LsflsSpec]):
             )
 
     def epochs(self, spec: LsflsSpec) -> int:
-        """As Family does: those of all rounds."""
-        return spec.trainings * spec.tuning.epochs
+        """As Family does: a round is one, since measuring costs more than to go over so few texts
+        once."""
+        return spec.tuning.epochs if spec.few.labelled == "all" else spec.trainings
+
+    def work(self, spec: LsflsSpec) -> tuple[tuple[Any, ...], float]:
+        """As Family does."""
+        alike, _ = super().work(spec)
+        return alike, len(spec.seeds) * spec.trainings * spec.tuning.epochs
 
     def teaching(
         self, spec: LsflsSpec, train: "Examples", classes: int
@@ -101,6 +111,7 @@ class Lsfls(Tuned[LsflsSpec]):
         def course(net: "Net", seed: int) -> Course:
             own_N = drawn(train.labels_N, int(few.labelled), classes, seed)
             (stage,) = plain(net, seed).stages
+            round_long = stage._replace(epochs=1, passes=spec.tuning.epochs)
 
             def choose(round: int) -> "Callable[[Predict], tuple[Tensor, Tensor]]":
                 def chosen(predict: "Predict") -> "tuple[Tensor, Tensor]":
@@ -113,7 +124,7 @@ class Lsfls(Tuned[LsflsSpec]):
                 return chosen
 
             rounds = range(spec.trainings)
-            return Course(net, [stage._replace(choose=choose(round)) for round in rounds])
+            return Course(net, [round_long._replace(choose=choose(round)) for round in rounds])
 
         return course
 

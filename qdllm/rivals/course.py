@@ -31,14 +31,15 @@ Choose = Callable[[Predict], tuple[Tensor, Tensor]]
 class Stage(NamedTuple):
     """A part of training: so many epochs with one loss.
 
-    Where it is `fresh`, moments and learning rates begin anew; where it chooses what it reads, the
-    net does too.
+    An epoch goes over what is read `passes` times before it is measured. Where a stage is `fresh`,
+    moments and learning rates begin anew; where it chooses what it reads, the net does too.
     """
 
     epochs: int
     loss: Loss
     choose: Choose | None = None
     fresh: bool = False
+    passes: int = 1
 
 
 class Course(NamedTuple):

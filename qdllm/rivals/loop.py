@@ -109,7 +109,8 @@ class _Row:
             for _ in self._steps(number, epoch):
                 self.progress.elapsed = time.perf_counter() - began
                 self._keep(kept)
-            point = {"train.loss": self.progress.loss / len(self.rows_N)}
+            read = epoch.stage.passes * len(self.rows_N)
+            point = {"train.loss": self.progress.loss / read}
             seconds = time.perf_counter() - began
             point |= self._validated(validation)
             self.points.append(point | {"seconds": seconds})
@@ -120,7 +121,12 @@ class _Row:
         """What is left of an epoch, step by step."""
         progress, tuning = self.progress, self.tuning
         generator = np.random.default_rng([self.seed, number])
-        cut = batches(self.lengths[self.rows_N].tolist(), tuning.batch_size, generator)
+        tokens = self.lengths[self.rows_N].tolist()
+        cut = [
+            batch
+            for _ in range(epoch.stage.passes)
+            for batch in batches(tokens, tuning.batch_size, generator)
+        ]
         self.net.train()
         for step in range(progress.step, len(cut)):
             at = torch.from_numpy(cut[step])

@@ -34,7 +34,7 @@ GOLDEN = {
     "hitin": "cad45bea242095fc",
     "kl": "e516aea388f25618",
     "linear": "b5b30cc2c444c1f3",
-    "lsfls": "609db24bd8aa0a19",
+    "lsfls": "5b515d80467b9f01",
     "minillm": "2bfdee1e63c433d9",
     "pkd": "36f3f01aef62c317",
     "qtc": "ef4ebcf5c0b21d9c",

@@ -151,6 +151,26 @@ def test_learning_rates_warm_up_and_decay_over_all_stages_alike():
     assert places == [(0, 3), (1, 3), (2, 3), (0, 1), (0, 2), (1, 2)]
 
 
+def test_passes_of_one_epoch_train_as_so_many_epochs_do_and_are_measured_once():
+    """Where one batch holds all texts and nothing is dropped, so that chance has no part."""
+    family, spec = parsed("hard", tuning={"batch_size": 45, "dropout": 0.0, "lr": 0.003})
+    splits = [readings.separable(family, spec, CLASSES, *drawn) for drawn in ((45, 0), (31, 1))]
+    begin = family.beginning(spec, CLASSES)
+
+    def curves(epochs: int, passes: int) -> dict[str, Tensor]:
+        def make(seed: int) -> course.Course:
+            made = course.on_labels(epochs)(begin(seed), seed)
+            return made._replace(stages=[made.stages[0]._replace(passes=passes)])
+
+        return loop.train(spec.tuning, spec.seeds, make, *splits, lambda *_: None).curves
+
+    single, double = curves(6, 1), curves(3, 2)
+    torch.testing.assert_close(double["val.loss"], single["val.loss"][:, 1::2], rtol=1e-3, atol=0)
+    mean = single["train.loss"].unflatten(1, (3, 2)).mean(2)
+    torch.testing.assert_close(double["train.loss"], mean, rtol=1e-3, atol=0)
+    assert (mean[:, -1] < mean[:, 0]).all()
+
+
 def test_few_labels_are_drawn_of_each_class_from_the_training_split_alone():
     labels_N = torch.arange(60) % 3
     rows_N = lsfls.drawn(labels_N, 4, 3, seed=1)
