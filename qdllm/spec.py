@@ -40,6 +40,7 @@ RULES = {
     "int_type": "a whole number",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
     "list_type": "a list",
     "model_type": "a group of settings",
     "string_too_long": "a text of at most {max_length} characters",
@@ -81,12 +82,12 @@ class Spec(BaseModel):
             return cls.model_validate_json(plain, strict=True)
         except ValidationError as error:
             problems = [
-                origin(".".join(map(str, problem["loc"]))) + explain(cls, problem)
+                problem
                 for problem in error.errors()[:MANY]
                 # A default that hangs on another field is not called where that one is wrong.
                 if problem["type"] != "default_factory_not_called"
             ]
-            raise ConfigError(several(problems)) from None
+            raise ConfigError(several(_explained(cls, problems, origin))) from None
 
     def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
         """What of the settings as plain data names results."""
@@ -129,6 +130,32 @@ def _writable(value: Any) -> bool:
     return True
 
 
+def _explained(
+    model: type[BaseModel], problems: Iterable[Any], origin: Callable[[str], str]
+) -> list[str]:
+    """A line for each place that is wrong.
+
+    Of a value that may have several forms pydantic says what it is not by each. Where one form is
+    met but for something within, the others were not meant.
+    """
+    places: dict[str, list[Any]] = {}
+    for problem in problems:
+        places.setdefault(".".join(_path(model, problem["loc"])[0]), []).append(problem)
+    lines = []
+    for where, found in places.items():
+        forms = [problem for problem in found if problem["type"] == "literal_error"]
+        others = [problem for problem in found if problem["type"] != "literal_error"]
+        within = any(place.startswith(f"{where}.") for place in places)
+        place = origin(".".join(map(str, found[0]["loc"])))
+        if forms and others and (form := _rule(others[0])):
+            word = isinstance(forms[0]["input"], str)
+            line = explain(model, forms[0] if word else others[0])
+            lines.append(f"{place}{line}; or give {form if word else _rule(forms[0])}")
+        elif not (forms and within):
+            lines += [place + explain(model, problem) for problem in found]
+    return lines
+
+
 def explain(model: type[BaseModel], problem: Any) -> str:
     """One line for one pydantic problem: the key's path, what was given, what is allowed."""
     path, model = _path(model, problem["loc"])
@@ -144,17 +171,23 @@ def explain(model: type[BaseModel], problem: Any) -> str:
         ]
         hint = nearest(str(given), known) or "."
         return f"unknown {where} {shown(given)}{hint} There are: {', '.join(known)}"
-    context = problem.get("ctx", {})
     if problem["type"] == "value_error":
         # Ours, which says what was given; of a whole that does not fit together, there is no place.
-        return ": ".join(filter(None, (where, str(context["error"]))))
+        return ": ".join(filter(None, (where, str(problem["ctx"]["error"]))))
     if problem["type"] == "missing":
         return f"{where} is missing"
-    kind = "int_from_float" if isinstance(given, float) else ""
-    rule = RULES.get(kind if problem["type"] == "int_type" else "") or RULES.get(problem["type"])
-    limits = {key: f"{limit:g}" for key, limit in context.items() if isinstance(limit, float)}
-    told = f" must be {rule.format(**context | limits)}" if rule else f": {problem['msg']}"
+    rule = _rule(problem)
+    told = f" must be {rule}" if rule else f": {problem['msg']}"
     return f"{where}{told}, but {shown(given)} was given"
+
+
+def _rule(problem: Any) -> str | None:
+    """What a value must be; None where there are no words of ours for that."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "int_type" and isinstance(problem["input"], float):
+        kind = "int_from_float"
+    limits = {key: f"{limit:g}" for key, limit in context.items() if isinstance(limit, float)}
+    return RULES[kind].format(**context | limits) if kind in RULES else None
 
 
 def _path(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:

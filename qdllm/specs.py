@@ -303,7 +303,7 @@ class TrialSpec(Spec):
         if teacher and teacher.model == models.NOBODY and loss.alpha > 0:
             raise ValueError(
                 f"teacher.model is {models.NOBODY!r}, so alpha, the teacher's weight, must be 0, "
-                f"but {loss.alpha:g} was given; set loss.alpha=0"
+                f"but {loss.alpha:g} was given; name a teacher, or set loss.alpha=0"
             )
         return loss
 

@@ -4,6 +4,7 @@ docs/grids.md describes the language.
 """
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from jobs import kinds
 from orchestrator.grid import overrides, product, space, yaml_lines
 from orchestrator.grid.product import Point
-from orchestrator.grid.settings import has, nested, readable, with_circuits
+from orchestrator.grid.settings import has, nested, readable, single, with_circuits
 from orchestrator.grid.space import Search
 from qdllm import families, outside
 from qdllm.errors import ConfigError, nearest
@@ -161,7 +162,8 @@ def load(name: str) -> Grid:
     if path is None:
         hint = nearest(name, list(known)) or "."
         raise ConfigError(
-            f"unknown grid {shown(name)}{hint} There are: {', '.join(known)}; or give a .yaml file"
+            f"unknown grid {shown(name)}{hint} No such file is there, and of grids there are: "
+            f"{', '.join(known)}; name one of them, or give a .yaml file"
         )
     content, origins = yaml_lines.read(path)
     if not isinstance(content, dict):
@@ -219,6 +221,7 @@ def specs(grid: Grid) -> list[TrialSpec]:
         origin = partial(_origin, grid, combination)
         try:
             settings = product.settings(combination, absolute, origin)
+            _refuse(_lists(settings, origin))
             family = _family(settings, origin)
             of_family: type[TrialSpec] = family.spec
             own = {key: value for key, value in settings.items() if has(of_family, key)}
@@ -256,13 +259,18 @@ def specs(grid: Grid) -> list[TrialSpec]:
     return list(found)
 
 
+def _lists(settings: Mapping[str, Any], origin: Callable[[str], str]) -> list[str]:
+    """What is wrong with settings that are lists where one value is asked for."""
+    return [
+        f"{origin(key)}{key} is one value, but {shown(value)} was given; to compare several, make "
+        f"them an axis: --set axes.{key}='{cut(json.dumps(value))}'"
+        for key, value in settings.items()
+        if isinstance(value, list) and single(key)
+    ]
+
+
 def _family(settings: Mapping[str, Any], origin: Callable[[str], str]) -> families.Family[Any]:
     name = settings.get("family", families.DEFAULT)
-    if isinstance(name, list):
-        raise ConfigError(
-            f"{origin('family')}family is one name, but {shown(name)} was given; to compare "
-            "several, make them an axis: --set axes.family='[quantum, tanh]'"
-        )
     try:
         return families.family(name)
     except ConfigError as error:
@@ -352,12 +360,21 @@ def _points(grid: Grid) -> tuple[list[Point], list[list[Point]], list[list[Point
 
 
 def _origin(grid: Grid, combination: Sequence[Point], key: str) -> str:
-    """Where a combination has a key from; what it has from nowhere, the base could have set."""
+    """Where a combination has a key from; what it has from nowhere, the base could have set.
+
+    Of a group that does not fit together, what was said of it on the command line.
+    """
     for point in reversed(combination):
         for name in point.settings:
             if f"{key}.".startswith(f"{name}."):
                 return grid.origin(point.where(name))
-    return grid.origin(f"base.{key}")
+    inner = (
+        grid.origin(point.where(name))
+        for point in reversed(combination)
+        for name in point.settings
+        if name.startswith(f"{key}.")
+    )
+    return next((one for one in inner if one.startswith("--")), grid.origin(f"base.{key}"))
 
 
 def _refuse(problems: Sequence[str]) -> None:

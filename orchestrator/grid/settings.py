@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from qdllm.circuits import openqasm
 from qdllm.errors import ConfigError, nearest
@@ -29,9 +30,12 @@ def nested(
         for group in groups:
             inner = inner.setdefault(group, {})
         inner[name] = value
-        if key == "seeds" and type(value) is int:
-            if not 1 <= value <= MOST_SEEDS:
-                problem = f"seeds: a trial has 1 to {MOST_SEEDS:,}, but {shown(value)} was given"
+        if key == "seeds" and not isinstance(value, list | tuple):
+            if type(value) is not int or not 1 <= value <= MOST_SEEDS:
+                problem = (
+                    f"seeds: a trial has 1 to {MOST_SEEDS:,}, given as their number or as a list "
+                    f"such as [0, 1, 2], but {shown(value)} was given"
+                )
                 raise ConfigError(origin(key) + problem)
             inner[name] = list(range(value))
     return result
@@ -84,6 +88,15 @@ def kind(key: str) -> Any:
 
 
 @cache
+def single(key: str) -> bool:
+    """Whether the setting that a dotted key names is one value, and no list in any form."""
+    try:
+        return not _listed(kind(key))
+    except ConfigError:
+        return False
+
+
+@cache
 def has(spec: type[Spec], key: str) -> bool:
     """Whether the settings of that class have the dotted key."""
     try:
@@ -91,6 +104,13 @@ def has(spec: type[Spec], key: str) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def _listed(found: Any) -> bool:
+    outer = get_origin(found)
+    if outer in (Annotated, Union, UnionType):
+        return any(_listed(member) for member in get_args(found))
+    return outer in (list, tuple)
 
 
 def _known() -> list[str]:

@@ -61,8 +61,9 @@ def read_source(task: TaskSpec, progress: Progress) -> Source:
     if not locations.is_address(task.name) and not Path(task.name).exists():
         known = [*corpus.CLASSES, *named]
         raise ConfigError(
-            f"unknown task {task.name!r}{nearest(task.name, known)}. There are: "
-            f"{', '.join(known)}, and the path of a file or folder of your own"
+            f"unknown task {task.name!r}{nearest(task.name, known)}. No such file or folder is "
+            f"there, and of tasks there are: {', '.join(known)}; name one of them, or give the "
+            "path of a file or folder of your own"
         )
     return _read_address(task.name, task, progress)
 

@@ -106,8 +106,8 @@ UNKNOWN = {
 def test_several_in_a_base_are_told_how_to_be_an_axis(tmp_path):
     told = refused("base: {family: [quantum, tanh]}", tmp_path)
     assert told == (
-        f"{tmp_path / 'mine.yaml'}:1: family is one name, but ['quantum', 'tanh'] was given; to "
-        "compare several, make them an axis: --set axes.family='[quantum, tanh]'"
+        f"{tmp_path / 'mine.yaml'}:1: family is one value, but ['quantum', 'tanh'] was given; to "
+        """compare several, make them an axis: --set axes.family='["quantum", "tanh"]'"""
     )
 
 

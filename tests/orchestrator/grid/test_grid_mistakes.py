@@ -34,8 +34,13 @@ SETTINGS = {
     "fit.lr=.inf": "fit.lr must be a finite number",
     "fit=3": "'fit' is a group of settings; name one of them, such as fit.epochs",
     "seeds=[]": "seeds must be a list or group of at least 1, but [] was given",
-    "seeds=0": "seeds: a trial has 1 to 1,000, but 0 was given",
-    "seeds=yes": "seeds must be a list, but True was given",
+    "seeds=0": "as their number or as a list such as [0, 1, 2], but 0 was given",
+    "seeds=yes": "seeds: a trial has 1 to 1,000, given as their number or as a list",
+    "seeds=five": "but 'five' was given",
+    "circuit.noise=[baihua]": "make them an axis: --set axes.circuit.noise='[\"baihua\"]'",
+    "encoder.hidden_layers=3": "must be a list, but 3 was given; or give 'all'",
+    "encoder.hidden_layers=[a]": "layers.0 must be a whole number, but 'a' was given",
+    "encoder.pooling=mena": "did you mean 'mean'? There are: mean, max, first; or give a list",
     "seeds=[-1]": "seeds.0 must be at least 0",
     "seeds=[1, 1]": "each value may stand once",
     "encoder.hidden_layers=foo": "unknown encoder.hidden_layers 'foo'. There are: all",
@@ -88,7 +93,7 @@ def test_an_axis_with_labels_takes_labels(setting, message):
 
 def test_an_unknown_grid_names_the_nearest_and_all():
     message = refused(grid.load, "ablatoin")
-    assert message.startswith("unknown grid 'ablatoin'; did you mean 'ablation'? There are: ")
+    assert message.startswith("unknown grid 'ablatoin'; did you mean 'ablation'? ")
     assert all(name in message for name in BUILT_IN)
 
 
