@@ -34,6 +34,10 @@ class PlainSpec(ScratchSpec):
     weight_decay: float = Field(0.0, ge=0, le=100)
     dropout: float = Field(0.0, ge=0, lt=1)
 
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As TuningSpec does; beside it, by what the bounds of first values go."""
+        return super().hashed(plain) | {"start": "fan-in"}
+
 
 class TextRcnnSpec(ReadingSpec):
     """A recurrent net on hard labels."""

@@ -35,12 +35,25 @@ class Recurrent(Net):
     def draw(self, generator: torch.Generator) -> None:
         """Values for all parameters: U(±1/√fan_in), as torch's own layers have; N(0, 0.1²) for
         words."""
-        for parameter in self.parameters():
-            if parameter is self.words.weight:
-                parameter.normal_(std=0.1, generator=generator)
-            else:
-                bound = max(parameter[0].numel(), 1) ** -0.5
-                parameter.uniform_(-bound, bound, generator=generator)
+        for part in self.modules():
+            for parameter in part.parameters(recurse=False):
+                if part is self.words:
+                    parameter.normal_(std=0.1, generator=generator)
+                else:
+                    bound = _fan_in(part, parameter) ** -0.5
+                    parameter.uniform_(-bound, bound, generator=generator)
+
+
+def _fan_in(part: nn.Module, parameter: Tensor) -> int:
+    """How many numbers each output of a layer sums; a bias goes by its layer's, and a GRU, as
+    torch has it, by its state's."""
+    if isinstance(part, nn.Linear):
+        return part.in_features
+    if isinstance(part, nn.GRU):
+        return part.hidden_size
+    if isinstance(part, nn.Conv1d):
+        return part.in_channels * part.kernel_size[0]
+    return parameter.shape[-1]
 
 
 class Lai(Recurrent):

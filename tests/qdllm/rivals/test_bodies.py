@@ -201,6 +201,31 @@ def test_lais_recurrence_is_the_loop_of_its_equations():
 
 
 @pytest.mark.parametrize("form", ["lai", "hiagm"])
+def test_a_recurrent_net_begins_as_wide_as_torchs_own_layers(form):
+    net = (
+        recurrent.Lai(30, 90, 60, 80, 3, 0.0) if form == "lai" else recurrent.Gated(30, 90, 3, 0.0)
+    )
+    net.draw(torch.Generator().manual_seed(0))
+    drawn = {name: one.detach().abs().max().item() for name, one in net.named_parameters()}
+    if form == "lai":
+        bounds = {"along": 60**-0.5, "beside": 90**-0.5, "first": 60**-0.5}
+    else:
+        bounds = {}
+    for place, part in net.named_modules():
+        if place not in ("", "words") and hasattr(part, "reset_parameters"):
+            torch.manual_seed(0)
+            part.reset_parameters()
+            bounds |= {
+                f"{place}.{name}": one.detach().abs().max().item()
+                for name, one in part.named_parameters()
+            }
+    assert drawn.keys() == bounds.keys() | {"words.weight"}
+    for name, bound in bounds.items():
+        # The largest of a few is less near the bound than that of many.
+        assert drawn[name] == pytest.approx(bound, rel=0.6 if "head.bias" in name else 0.1), name
+
+
+@pytest.mark.parametrize("form", ["lai", "hiagm"])
 def test_a_texts_logits_do_not_depend_on_the_texts_beside_it(form):
     net = recurrent.Lai(30, 5, 4, 6, 3, 0.0) if form == "lai" else recurrent.Gated(30, 5, 3, 0.0)
     net.draw(torch.Generator().manual_seed(0))
