@@ -152,12 +152,14 @@ def _train(
     from jobs import trial as maker  # torch, which the driver has no need of
 
     trial, kept = trial_of(config), PatientStore(store)
-    epochs = families.of(trial.spec).epochs(trial.spec)
+    family = families.of(trial.spec)
+    epochs = family.epochs(trial.spec)
 
     def report(epoch: int, means: Mapping[str, float]) -> None:
         # A report waits for Tune, so there is none without a scheduler to read it. The last epoch
-        # is told when its result is published: a scheduler could end it before.
-        if watched and epoch < epochs:
+        # is told when its result is published: a scheduler could end it before. What takes long
+        # tells its epochs when all seeds have ended, and there is nothing left to save.
+        if watched and epoch < epochs and not family.long:
             tune.report({"epoch": epoch, **means})
 
     try:

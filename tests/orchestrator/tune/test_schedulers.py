@@ -4,13 +4,22 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+import readings
 from ray.tune.schedulers import TrialScheduler
 
+from jobs import features, tokens
+from jobs.inputs import gather
+from jobs.store import Store
 from orchestrator.grid import Grid
 from orchestrator.grid.space import Search
+from orchestrator.plan import plan
+from orchestrator.tune import tuner
 from orchestrator.tune.tuner import scheduler_of
+from qdllm import families
+from qdllm.texts import data
 
 EPOCHS = 4
+ENCODER = {"model": readings.tiny(), "max_length": 16, "hidden_layers": [1]}
 SPACE = {"fit.lr": {"low": 0.001, "high": 0.1}}
 
 
@@ -52,3 +61,25 @@ def test_a_search_is_judged_by_its_own_objective(name):
 
 def test_without_one_no_trial_is_stopped():
     assert scheduler_of(Grid(name="g")) is None
+
+
+@pytest.mark.parametrize("family", ["tanh", "hard"])
+def test_what_tells_its_epochs_when_it_is_trained_tells_no_scheduler(family, tmp_path, monkeypatch):
+    """There is nothing left to save then."""
+    task = readings.task(tmp_path)
+    own = families.family(family)
+    settings = readings.settings(own) | {"task": task.model_dump(), "seeds": [0]}
+    if not own.long:
+        settings |= {"fit": {"epochs": 2}, "teacher": {"model": "none"}, "loss": {"alpha": 0}}
+    spec, dataset = own.spec.parse(settings | {"encoder": ENCODER}), data.load(task)
+    store, told = Store(str(tmp_path / "store")), []
+    made = plan([spec], dataset, store)
+    (trial,) = made.sweep.asked
+    for job in made.sources:
+        if job.fingerprint in trial.made_from.values():
+            {"features": features, "tokens": tokens}[job.kind].run(job, dataset, store)
+    arrays = gather(store, trial.made_from, dataset)
+    monkeypatch.setattr(tuner.tune, "report", told.append)
+    tuner._train({}, lambda config: trial, arrays, store.uri, watched=True)
+    assert [one["epoch"] for one in told] == ([] if own.long else [1])
+    assert store.has(trial.kind, trial.fingerprint)
