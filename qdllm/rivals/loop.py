@@ -103,9 +103,9 @@ class _Row:
         self.saved = time.perf_counter()
         for number in range(len(self.points), len(self.epochs)):
             epoch = self.epochs[number]
+            began = time.perf_counter() - self.progress.elapsed
             if epoch.at == 0 and not self.progress.step:
                 self._begin(epoch.stage)
-            began = time.perf_counter() - self.progress.elapsed
             for _ in self._steps(number, epoch):
                 self.progress.elapsed = time.perf_counter() - began
                 self._keep(kept)
@@ -208,8 +208,10 @@ class _Row:
             tensor.copy_(values[name])
 
     def _keep(self, kept: Kept | None) -> None:
-        """Keep where training stands, if that was not done for a while."""
-        if kept is None or time.perf_counter() - self.saved < KEEP_SECONDS:
+        """Keep where training stands, if that was not done for a while, and while it may end well:
+        what has diverged shall say so again."""
+        waits = time.perf_counter() - self.saved < KEEP_SECONDS
+        if kept is None or waits or not np.isfinite(self.progress.loss):
             return
         state = {f"value/{name}": tensor for name, tensor in self._values().items()}
         for name, parameter in trained(self.parts).items():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qdllm import families
 from qdllm.batches import scheduled
+from qdllm.errors import TrialError
 from qdllm.families import Family, lsfls
 from qdllm.fit import Examples
 from qdllm.rivals import course, loop
@@ -73,6 +74,15 @@ def test_training_that_is_broken_off_anywhere_ends_with_the_same_bits(name, monk
     assert torch.equal(found.parameters_SP, whole.parameters_SP)
     for curve, values_SE in whole.curves.items():
         assert torch.equal(found.curves[curve], values_SE), curve
+
+
+def test_what_diverged_says_so_again(monkeypatch):
+    """Nothing is kept of it that the same command would go on from."""
+    monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
+    memory = Memory(0)
+    for _ in range(2):
+        with pytest.raises(TrialError, match="training diverged in epoch 1 for seeds \\[4\\]"):
+            trained("hard", memory, tuning={"epochs": 2, "batch_size": 4, "lr": 1e30})
 
 
 def test_what_another_program_kept_is_not_gone_on_from():
