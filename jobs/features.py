@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ import torch
 from jobs import kinds
 from jobs.command import Progress, main, silent
 from jobs.kinds import Job
-from jobs.kinds.features import FEATURES
+from jobs.kinds.features import ENCODER, FEATURES
 from jobs.requests import FeaturesRequest
 from jobs.store import Store, unfit
 from qdllm.encoder import Encoder
@@ -44,12 +46,13 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
         assert spec.components, "its spec has seen to that"
         fitted = Tfidf.fit(dataset.train.texts, spec.components)
         tensors |= fitted.tensors
-        features_NH = fitted(dataset.texts)
+        size = sum(array.size for array in fitted.tensors.values())
+        features_NH, told = _encoded(fitted, dataset.texts, size)
         progress("features", len(dataset.texts), len(dataset.texts), "")
-        parameters: int | None = sum(array.size for array in fitted.tensors.values())
     else:
-        taken = _of_other_splits(job, dataset, store)
-        features_NH, parameters = taken or _encoded(spec, dataset.texts, progress)
+        features_NH, told = _of_other_splits(job, dataset, store) or _pretrained(
+            spec, dataset.texts, progress
+        )
     store.publish(
         FEATURES.name,
         job.fingerprint,
@@ -58,7 +61,7 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
         made_from=job.made_from,
         summary={
             "width": features_NH.shape[1],
-            **({"parameters": parameters} if parameters else {}),
+            **told,
             "rows": dataset.rows,
             "texts": len(dataset.texts),
             "of": dataset.digest,
@@ -67,20 +70,30 @@ def run(job: Job[EncoderSpec], dataset: Dataset, store: Store, progress: Progres
     )
 
 
-def _encoded(
+def _pretrained(
     spec: EncoderSpec, texts: Sequence[str], progress: Progress
-) -> tuple[np.ndarray, int | None]:
-    """The texts' features, and how many numbers the frozen encoder has."""
-    encode = Encoder(spec, "cuda" if torch.cuda.is_available() else "cpu")
-    features_NH = encode(texts, progress=lambda done, total: progress("features", done, total, ""))
-    return features_NH, encode.parameters
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The texts' features, and what is told of the encoder."""
+    encoder = Encoder(spec, "cuda" if torch.cuda.is_available() else "cpu")
+    encode = partial(encoder, progress=lambda done, of: progress("features", done, of, ""))
+    return _encoded(encode, texts, encoder.parameters)
+
+
+def _encoded(
+    encode: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str], parameters: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The texts' features, and of their encoder the size and the microseconds that a text took."""
+    began = time.perf_counter()
+    features_NH = encode(texts)
+    took = (time.perf_counter() - began) / len(texts) * 1e6
+    return features_NH, {"parameters": parameters, "encoding_us": took}
 
 
 def _of_other_splits(
     job: Job[EncoderSpec], dataset: Dataset, store: Store
-) -> tuple[np.ndarray, int | None] | None:
-    """What the store has of these texts in other splits, in the order of these, and the encoder's
-    size, which records of earlier versions do not tell; None: nothing."""
+) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """What the store has of these texts in other splits, in the order of these, and what its record
+    tells of the encoder, which is less in those of earlier versions; None: nothing."""
     wanted = job.spec.model_dump(mode="json")
     for fingerprint in sorted(store.fingerprints(FEATURES.name)):
         record = store.record(FEATURES.name, fingerprint)
@@ -96,7 +109,8 @@ def _of_other_splits(
         at_N = np.argsort(tensors[PLACES])
         if len(at_N) != len(rows_NH):
             raise unfit(record, f"has {len(at_N)} places for {len(rows_NH)} texts")
-        return rows_NH[at_N[dataset.places_N]], record.summary.get("parameters")
+        told = {key: record.summary[key] for key in ENCODER if key in record.summary}
+        return rows_NH[at_N[dataset.places_N]], told
     return None
 
 

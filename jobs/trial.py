@@ -108,9 +108,7 @@ def train(
             "parameters": family.parameters(spec, features, classes),
             # Medians: what else the machine did meanwhile shall not count. Of what takes long the
             # mean, since an epoch of one stage is no measure of another's.
-            "seconds_per_epoch": float(
-                (np.mean if family.long else np.median)(trained.seconds_E)
-            ),
+            "seconds_per_epoch": float((np.mean if family.long else np.median)(trained.seconds_E)),
             "inference_us": inference * 1e6,
         },
         seconds=time.perf_counter() - began,

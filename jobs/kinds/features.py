@@ -1,8 +1,13 @@
 """What the frozen text encoder makes of a task's texts."""
 
-from jobs.kinds.kind import Count, Kind, Load
+from typing import Any
+
+from jobs.kinds.kind import Count, Kind, Load, Number
 from qdllm.models import reader
 from qdllm.specs import EncoderSpec, TrialSpec
+
+ENCODER: dict[str, Any] = {"parameters": Count, "encoding_us": Number}
+"""What a record tells of its encoder: its size, and the microseconds that a text took it."""
 
 
 def _of_trial(spec: TrialSpec) -> EncoderSpec:
@@ -31,7 +36,7 @@ FEATURES = Kind(
     phase=lambda spec: "features",
     load=_load,
     counts_texts=True,
-    content={"width": Count, "texts": Count, "parameters": Count, "of": str},
+    content={"width": Count, "texts": Count, "of": str, **ENCODER},
     told={"": "spec/model", "width": "summary/width", "texts": "summary/texts"},
     kept="used",
 )

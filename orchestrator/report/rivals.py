@@ -121,7 +121,7 @@ def _line(found: Findings, one: Result, tried: int, control: Result | None) -> L
         f"{one.parameters:,}",
         "—" if size is None else f"{one.parameters + size:,}",
         _cost(seconds),
-        _cost(summary["inference_us"] + share),
+        "—" if share is None else _cost(summary["inference_us"] + share),
         f"{accuracy / one.parameters:.2e}",
         f"{accuracy / seconds:.2e}",
         _printed(found, family.paper),
@@ -148,17 +148,17 @@ def _against(one: Result, control: Result) -> str:
     return f"{verdict} its control, {name} ({apart:+.4f}{spread})"
 
 
-def _encoder(found: Findings, one: Result) -> tuple[int | None, float]:
+def _encoder(found: Findings, one: Result) -> tuple[int | None, float | None]:
     """How many frozen parameters stand before what was trained, and their microseconds a text.
 
     None where a record of an earlier version does not tell.
     """
     size: int | None = 0
-    share = 0.0
+    share: float | None = 0.0
     for record in found.sources:
         if record.fingerprint == one.trial.made_from.get("features"):
             size = record.summary.get("parameters")
-            share = record.seconds / record.summary["texts"] * 1e6
+            share = record.summary.get("encoding_us")
     return size, share
 
 

@@ -61,7 +61,10 @@ def test_other_splits_of_the_same_texts_are_encoded_once(task, encoder, tmp_path
         _, tensors = store.load(FEATURES.name, job.fingerprint)
         for name, expected_NH in dataset.by_split(encode(encoder, dataset.texts)).items():
             assert np.array_equal(tensors[name], expected_NH), "to the bit, taken over or not"
-    assert len(store.fingerprints(FEATURES.name)) == 2
+    records = [store.record(FEATURES.name, one) for one in store.fingerprints(FEATURES.name)]
+    assert len(records) == 2
+    assert len({record.summary["encoding_us"] for record in records}) == 1, "of who encoded them"
+    assert records[0].summary["encoding_us"] > 0
     assert told[-1][1:3] == (len(dataset.texts),) * 2
     assert len(told) == 2, "the second one encodes nothing"
     other = encoder.model_copy(update={"pooling": "max"})

@@ -74,13 +74,14 @@ def test_the_encoder_counts_for_those_that_need_it(mixed):
     told, found = cells(mixed), mixed.found
     (features,) = (one for one in found.sources if one.kind == "features")
     best = found.order[0]
-    share = features.seconds / features.summary["texts"] * 1e6
     label = families.of(best.trial.spec).label
-    assert told[label]["µs/text"] == f"{best.record.summary['inference_us'] + share:,.0f}"
-    # Records of earlier versions do not tell how large their encoder was.
-    assert told[label]["at inference"] == "—"
-    features.summary["parameters"] = 22_565_376
-    assert rivals._encoder(found, best) == (22_565_376, share)
+    # Records of earlier versions do not tell how large their encoder was, or how fast.
+    assert told[label]["at inference"] == told[label]["µs/text"] == "—"
+    features.summary.update(parameters=22_565_376, encoding_us=5000.0)
+    (line,) = (line for line in rivals.lines(found) if line.cells[0] == label)
+    told = dict(zip(HEAD, line.cells, strict=True))
+    assert told["at inference"] == f"{22_565_376 + best.parameters:,}"
+    assert told["µs/text"] == f"{best.record.summary['inference_us'] + 5000:,.0f}"
 
 
 def test_a_sweep_of_one_family_has_no_such_table(tmp_path):
