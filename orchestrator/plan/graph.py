@@ -11,6 +11,8 @@ from jobs.kinds.trials import STOPPED
 from jobs.store import Store
 from orchestrator.grid.space import Search
 from qdllm import families
+from qdllm.errors import ConfigError
+from qdllm.messages import several
 from qdllm.spec import canonical
 from qdllm.specs import TaskSpec, TrialSpec
 from qdllm.texts.data import Dataset
@@ -75,6 +77,18 @@ class Plan:
         return self.sweep.asked[0].spec.task
 
 
+def _check(specs: Sequence[TrialSpec], dataset: Dataset) -> None:
+    problems = []
+    for spec in specs:
+        family = families.of(spec)
+        try:
+            family.check(spec, dataset.train.counts_C)
+        except ConfigError as error:
+            problems.append(f"family {family.name}: {error}")
+    if problems:
+        raise ConfigError(several(problems))
+
+
 def plan(
     specs: Sequence[TrialSpec],
     dataset: Dataset,
@@ -88,8 +102,10 @@ def plan(
 
     `specs`: trials of one task; with a search, its bases. `scheduler`: with one, a trial that one
     has stopped before counts as held. `champion`: families that it may be of, if the grid says so.
-    `evaluations`: what it is measured with, if the grid says so.
+    `evaluations`: what it is measured with, if the grid says so. Raises ConfigError for what cannot
+    be made, with a line for each family's reason.
     """
+    _check(specs, dataset)
     held = _Held(store)
     jobs: dict[str, Job[Any]] = {}
 
@@ -100,9 +116,7 @@ def plan(
     sources: dict[tuple[Any, ...], Mapping[str, str]] = {}
     asked: dict[str, Trial] = {}
     for spec in specs:
-        family = families.of(spec)
-        family.check(spec, dataset.train.counts_C)
-        kind = kinds.kind(family.kind)
+        kind = kinds.kind(families.of(spec).kind)
         parts = kind.name, *(part for _, part in kind.needs(spec).values())
         if parts not in sources:
             sources[parts] = {
