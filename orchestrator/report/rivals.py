@@ -57,8 +57,8 @@ PAPER = (
     "recall, which no average of F1 over classes or texts allows, in all ten PKD rows of hiding "
     "and thematic: (0.7621 + 0.7705) / 2 = 0.7663, printed 0.7791. Its sizes are those of 4 layers "
     "of 768 without pooler (52,188,672, printed as 52.20 M for DistilBERT and PKD), of 12 layers "
-    "of 384 (33,360,000, for MiniLLM) and of 4 of 312 (14,350,248, for TinyBERT); the bodies here "
-    "are smaller ones."
+    "of 384 (33,360,000, for MiniLLM) and of 4 of 312 (14,350,248, for TinyBERT); bodies cut from "
+    "the packaged MiniLM are smaller ones."
 )
 
 

@@ -60,7 +60,7 @@ class PkdSpec(BodiedSpec):
         if not isinstance(self.terms.pairs, str):
             return self.terms.pairs
         of = depth(self.teacher.model, self.teacher.weights)
-        return {"skip": skip, "last": last}[self.terms.pairs](len(self.body.layers), of)
+        return {"skip": skip, "last": last}[self.terms.pairs](self.depth, of)
 
     @property
     def mapped(self) -> bool:
@@ -100,7 +100,7 @@ class Pkd(Tuned[PkdSpec]):
         super().check(spec, texts_C)
         if spec.terms.states:
             of = depth(spec.teacher.model, spec.teacher.weights)
-            layers, model = len(spec.body.layers), spec.teacher.model
+            layers, model = spec.depth, spec.teacher.model
             if isinstance(spec.terms.pairs, str):
                 check_depth(layers, model, of)
             check_pairs(spec.pairs, "terms.pairs", layers, model, of)

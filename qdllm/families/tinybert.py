@@ -19,8 +19,8 @@ from qdllm import models
 from qdllm.errors import ConfigError
 from qdllm.families.tuned import CutSpec, Tuned
 from qdllm.rivals.specs import (
-    Block,
     BodySpec,
+    Layers,
     ScratchSpec,
     Weight,
     Width,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class NarrowBody(BodySpec):
     """3 layers, 192 wide."""
 
-    layers: tuple[Block, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
+    layers: Layers | Literal["all"] = (0, 1, 2)
     start: Literal["base", "pca", "random"] = "pca"
     width: Width | None = 192
     intermediate: Width | None = 768
@@ -80,7 +80,7 @@ class TinyBertSpec(CutSpec):
 
         Raises ConfigError for a model whose depth is not known.
         """
-        layers, of = len(self.body.layers), depth(self.teacher.model, self.teacher.weights)
+        layers, of = self.depth, depth(self.teacher.model, self.teacher.weights)
         return tuple(state * of // layers for state in range(layers + 1))
 
     @property
@@ -133,7 +133,7 @@ class TinyBert(Tuned[TinyBertSpec]):
         """As Family does."""
         super().check(spec, texts_C)
         heads = models.config(spec.encoder.model, spec.encoder.weights)["num_attention_heads"]
-        layers, of = len(spec.body.layers), depth(spec.teacher.model, spec.teacher.weights)
+        layers, of = spec.depth, depth(spec.teacher.model, spec.teacher.weights)
         if spec.first_stage:
             check_depth(layers, spec.teacher.model, of)
         own = spec.body.heads or heads
@@ -169,7 +169,7 @@ class TinyBert(Tuned[TinyBertSpec]):
         if spec.first_stage:
             read = spec.teacher_layers
             followed = Followed(spec.teacher, read, classes, train, spec.by_token)
-        weights = [terms.embeddings, *[terms.hidden] * len(spec.body.layers)]
+        weights = [terms.embeddings, *[terms.hidden] * spec.depth]
         scored = bool(terms.attention and spec.by_token)
 
         def course(net: "Body", seed: int) -> Course:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from qdllm.families.family import Family
-from qdllm.rivals.specs import BodySpec, TuningSpec, check_body
+from qdllm.rivals.specs import BodySpec, TuningSpec, blocks, check_body
 from qdllm.specs import EncoderSpec, Seeds, TrialSpec
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class CutSpec(ReadingSpec):
     """Of bodies cut from a model."""
 
     body: BodySpec = BodySpec()
+
+    @property
+    def depth(self) -> int:
+        """How many layers its body has. Raises ConfigError as `blocks` does."""
+        return len(blocks(self.body, self.encoder))
 
 
 class BodiedSpec(CutSpec):

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 
 from qdllm import models
 from qdllm.encoder import mean_pool, pretrained
-from qdllm.rivals.specs import BodySpec
+from qdllm.rivals.specs import BodySpec, blocks
 from qdllm.specs import EncoderSpec
 
 STD = 0.02
@@ -120,7 +120,7 @@ def _heard(bert: Any | None) -> Iterator[Any]:
 def config_of(body: BodySpec, encoder: EncoderSpec, dropout: float = 0.0) -> BertConfig:
     """The shape of a body. Raises ConfigError where the model's config is not at hand."""
     config = BertConfig.from_dict(models.config(encoder.model, encoder.weights))
-    config.num_hidden_layers = len(body.layers)
+    config.num_hidden_layers = len(blocks(body, encoder))
     config.hidden_size = body.width or config.hidden_size
     config.intermediate_size = body.intermediate or config.intermediate_size
     config.num_attention_heads = body.heads or config.num_attention_heads
@@ -159,8 +159,10 @@ def begun(net: N, body: BodySpec, seed: int, source: Any) -> N:
     with torch.no_grad():
         if body.start == "base":
             bert.embeddings.load_state_dict(source.embeddings.state_dict())
-            for own, layer in zip(bert.encoder.layer, body.layers, strict=True):
-                own.load_state_dict(source.encoder.layer[layer].state_dict())
+            theirs = source.encoder.layer
+            layers = range(len(theirs)) if body.layers == "all" else body.layers
+            for own, layer in zip(bert.encoder.layer, layers, strict=True):
+                own.load_state_dict(theirs[layer].state_dict())
         elif body.start == "pca":
             _project(bert.embeddings, source.embeddings)
     return net

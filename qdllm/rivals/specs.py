@@ -51,6 +51,9 @@ class StatesSpec(Spec):
     )
 
 
+Layers = Annotated[tuple[Block, ...], Field(min_length=1, max_length=1000)]
+
+
 class BodySpec(Spec):
     """A BERT cut from the encoder's model, all of it trained, with a linear head on its pooling.
 
@@ -59,7 +62,7 @@ class BodySpec(Spec):
     nothing but the vocabulary. Widths that are not given are the model's.
     """
 
-    layers: tuple[Block, ...] = Field((0, 2, 5), min_length=1, max_length=1000)
+    layers: Layers | Literal["all"] = (0, 2, 5)
     """Of the model, from 0; of a body that is no copy, only how many there are."""
     start: Literal["base", "pca", "random"] = "base"
     width: Width | None = None
@@ -69,9 +72,9 @@ class BodySpec(Spec):
 
 
 class WholeBody(BodySpec):
-    """All layers of a MiniLM."""
+    """All layers of the model."""
 
-    layers: tuple[Block, ...] = Field((0, 1, 2, 3, 4, 5), min_length=1, max_length=1000)
+    layers: Layers | Literal["all"] = "all"
 
 
 class TuningSpec(Spec):
@@ -111,12 +114,25 @@ def depth(model: str, weights: str) -> int:
     return layers
 
 
+def blocks(body: BodySpec, encoder: EncoderSpec) -> tuple[int, ...]:
+    """The layers of a model that a body has. Raises ConfigError where it shall have all, and how
+    many those are is not known."""
+    if body.layers == "all":
+        return tuple(range(depth(encoder.model, encoder.weights)))
+    return body.layers
+
+
 def check_words(encoder: EncoderSpec) -> None:
     """Raise ConfigError for a model whose words' embeddings cannot be had by themselves."""
+    if encoder.model in models.FITTED:
+        raise ConfigError(
+            f"encoder.model {encoder.model!r} has no words' embeddings; give one of type bert, "
+            "such as minilm"
+        )
     config = models.config(encoder.model, encoder.weights)
     if config.get("model_type") != "bert":
         raise ConfigError(
-            f"a body is cut from a BERT, but {encoder.model!r} is of type "
+            f"words' embeddings, and bodies, come from a BERT, but {encoder.model!r} is of type "
             f"{shown(config.get('model_type'))}; give encoder.model one of type bert, such as "
             "minilm"
         )
@@ -128,12 +144,13 @@ def check_body(body: BodySpec, encoder: EncoderSpec) -> None:
     config = models.config(encoder.model, encoder.weights)
     has = depth(encoder.model, encoder.weights)
     wide, heads = config["hidden_size"], body.heads or config["num_attention_heads"]
-    lacking = [layer for layer in body.layers if layer >= has]
+    layers = blocks(body, encoder)
+    lacking = [layer for layer in layers if layer >= has]
     if body.start == "base":
-        if len(body.layers) > has or lacking:
+        if len(layers) > has or lacking:
             raise ConfigError(
-                f"body.layers: {shown(list(body.layers))} was given, but {encoder.model!r} has "
-                f"{has} layers, 0 to {has - 1}"
+                f"body.layers: {shown(list(layers))} are asked for, but {encoder.model!r} has "
+                f"{has} layers, 0 to {has - 1}; give body.layers some of those, or all"
             )
         own = ("hidden_size", "intermediate_size", "num_attention_heads")
         asked = (body.width, body.intermediate, body.heads)

@@ -7,11 +7,11 @@ from commands import here
 MISTAKES = {
     "a layer that the model lacks": (
         ["family=hard", "body.layers=[0, 2, 6]"],
-        "body.layers: [0, 2, 6] was given, but 'minilm' has 6 layers, 0 to 5",
+        "family hard: body.layers: [0, 2, 6] are asked for, but 'minilm' has 6 layers, 0 to 5",
     ),
     "more layers than the source": (
         ["family=hard", "body.layers=[0, 1, 2, 3, 4, 5, 5]"],
-        "body.layers: [0, 1, 2, 3, 4, 5, 5] was given, but 'minilm' has 6 layers",
+        "body.layers: [0, 1, 2, 3, 4, 5, 5] are asked for, but 'minilm' has 6 layers",
     ),
     "heads that do not divide the width": (
         ["family=tinybert", "body.width=100"],
@@ -66,6 +66,10 @@ MISTAKES = {
         ["family=hitin", "tuning.batch_size=1"],
         "leave a batch of one, which has no spread for a batch norm",
     ),
+    "words of what has none": (
+        ["family=textrcnn", "encoder={model: tfidf}"],
+        "family textrcnn: encoder.model 'tfidf' has no words' embeddings; give one of type bert",
+    ),
     "no epoch for reverse KL": (
         ["family=minillm", "terms.hard_epochs=3"],
         "terms.hard_epochs: 3 of 3 epochs leave none for reverse KL",
@@ -104,5 +108,5 @@ def test_a_body_that_is_cut_from_no_bert_is_refused(tmp_path):
     arguments = ["--grid", "rivals", "--home", str(tmp_path / "home"), "--dry-run"]
     arguments += ["--set", "family=hard", "--set", f"encoder.model={other}"]
     printed = here("orchestrator.sweep", arguments, status=2)
-    assert "a body is cut from a BERT, but " in printed
+    assert "words' embeddings, and bodies, come from a BERT, but " in printed
     assert "is of type 'bloom'; give encoder.model one of type bert, such as minilm" in printed

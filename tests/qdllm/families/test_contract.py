@@ -31,10 +31,10 @@ SMALL = {
 GOLDEN = {
     "distilbert": "8d7ab64fc33322df",
     "hard": "55c761dd6120b93c",
-    "hitin": "cad45bea242095fc",
+    "hitin": "25502d0fc8f5970e",
     "kl": "e516aea388f25618",
     "linear": "b5b30cc2c444c1f3",
-    "lsfls": "5b515d80467b9f01",
+    "lsfls": "a3abb39cfc82e8c5",
     "minillm": "2bfdee1e63c433d9",
     "pkd": "36f3f01aef62c317",
     "qtc": "ef4ebcf5c0b21d9c",
