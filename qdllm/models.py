@@ -133,14 +133,32 @@ def beside(model: Model, name: str) -> Path | None:
 
 
 def config(name: str, weights: str = "safetensors") -> dict[str, Any]:
-    """What a model's config.json says. Raises ConfigError where it is not on this machine."""
+    """What a model's config.json says, which is fetched where only a hub has it.
+
+    Raises ConfigError where none gives it.
+    """
     plain = _config(name, weights)
     if plain is None:
-        raise ConfigError(
-            f"the config of model {name!r} is not on this machine, and it is needed to plan; fetch "
-            "the model once, or give a local folder"
-        )
+        _fetch(resolve(name, weights), "config.json")
+        plain = _config(name, weights)
+        assert plain is not None, "it lies in the cache by now"
     return plain
+
+
+def _fetch(model: Model, name: str) -> None:
+    """Have one of a hub's files in the cache."""
+    from huggingface_hub import HfApi, constants, hf_hub_download
+
+    try:
+        # It says at once what hf_hub_download finds out in half a minute of tries.
+        HfApi().model_info(model.path_or_id, revision=model.revision, timeout=PATIENCE)
+        hf_hub_download(model.path_or_id, name, revision=model.revision, etag_timeout=PATIENCE)
+    except Exception as error:  # from it, its HTTP client or Python: they have no root in common
+        raise ConfigError(
+            f"model {model.name!r}: its {name} is needed to plan, but neither "
+            f"{constants.HF_HUB_CACHE} nor {constants.ENDPOINT} gives it ({type(error).__name__}); "
+            "try again where the hub can be reached, or give a local folder"
+        ) from None
 
 
 def _config(name: str, weights: str) -> dict[str, Any] | None:

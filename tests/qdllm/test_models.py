@@ -156,6 +156,22 @@ def test_what_the_hub_does_not_have_is_an_error(hub, name, told):
         resolve(name)
 
 
+def test_a_config_that_planning_needs_is_fetched_by_itself_and_once(hub, folder):
+    hub.files[FIRST] = folder
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    config = models.config("org/name")
+    assert config == {"model_type": "bert"}
+    assert set(hub.sent) == {"config.json"}
+    sent = len(hub.sent)
+    assert models.config("org/name") == config
+    assert len(hub.sent) == sent
+
+
+def test_a_config_that_nobody_has_is_told_of(hub):
+    with pytest.raises(ConfigError, match=r"'org/name': its config\.json is needed to plan, but"):
+        models.config("org/name")
+
+
 def test_a_hub_that_says_nothing_is_not_waited_for(hub, monkeypatch):
     hub.silent.set()
     monkeypatch.setattr(models, "PATIENCE", 0.2)
