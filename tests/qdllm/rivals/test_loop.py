@@ -2,6 +2,7 @@
 their control."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,6 +198,20 @@ def test_the_clearest_of_each_predicted_class_join_and_no_labelled_text_twice():
     # Of rows 1 to 3 and of 4, 5 and 7, two each.
     assert rows_N.tolist() == [2, 3, 4, 7]
     assert labels_N.tolist() == [0, 0, 1, 1]
+
+
+def test_what_a_round_labels_is_part_of_its_seconds(monkeypatch):
+    own, waits = loop.logits, 0.2
+
+    def slow(net: Any, ids_NT: Tensor) -> Tensor:
+        if len(ids_NT) == 45:
+            time.sleep(waits)
+        return own(net, ids_NT)
+
+    monkeypatch.setattr(loop, "logits", slow)
+    seconds_E = trained("lsfls", seeds=[4]).seconds_E
+    assert len(seconds_E) == 2
+    assert seconds_E[1] >= waits, "the training split, which has 45 texts"
 
 
 def test_self_training_sees_no_label_but_those_it_was_given():
