@@ -55,8 +55,10 @@ def threads() -> int:
 
 @pytest.fixture(autouse=True)
 def as_begun(threads: int) -> Iterator[None]:
-    """No test leaves its number of threads to the next: an Intel processor sums otherwise then."""
+    """No test leaves its number of threads to the next: an Intel processor sums otherwise then; nor
+    the rank that DeepSpeed asks for, with which a Trainer of another process awaits others."""
     yield
+    os.environ.pop("LOCAL_RANK", None)
     if threads:
         sys.modules["torch"].set_num_threads(threads)
 
