@@ -78,15 +78,17 @@ class Plan:
 
 
 def _check(specs: Sequence[TrialSpec], dataset: Dataset) -> None:
-    problems = []
+    problems: dict[str, str] = {}
     for spec in specs:
         family = families.of(spec)
-        try:
-            family.check(spec, dataset.train.counts_C)
-        except ConfigError as error:
-            problems.append(f"family {family.name}: {error}")
+        # Once refused is enough: what a hub does not answer takes seconds each time.
+        if family.name not in problems:
+            try:
+                family.check(spec, dataset.train.counts_C)
+            except ConfigError as error:
+                problems[family.name] = f"family {family.name}: {error}"
     if problems:
-        raise ConfigError(several(problems))
+        raise ConfigError(several(list(problems.values())))
 
 
 def plan(
