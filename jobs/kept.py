@@ -1,4 +1,4 @@
-"""What a trial that takes long has done so far, as it lies in the store until its result does."""
+"""What of a trial that takes long is done, as it lies in the store before its result does."""
 
 import sys
 from collections.abc import Mapping
@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobs import kinds
 from jobs.kinds import Job
 from jobs.kinds.teachers import CHECKPOINTS
-from jobs.store import Store
+from jobs.store import Record, Store
 from jobs.store.record import DamagedError, VersionError
 from qdllm.errors import StoreError
+from qdllm.fit import Trained
 from qdllm.specs import TrialSpec
 
 
@@ -24,16 +26,31 @@ class Kept:
 
     def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """As the protocol does; why what is there is not used is said in the worker's output."""
-        key = CHECKPOINTS.name, self._job.fingerprint
+        if found := self._read(CHECKPOINTS.name, self._job.fingerprint):
+            record, tensors = found
+            return dict(record.model_dump()["summary"]), tensors
+        return None
+
+    def first(self) -> Trained | None:
+        """As the protocol does, for the most seeds that there are; said as `load` says it."""
+        for spec in kinds.kind(self._job.kind).goes_on_from(self._job.spec):
+            job = Job.of(self._job.kind, spec, self._job.made_from)
+            if found := self._read(job.kind, job.fingerprint):
+                record, curves = found
+                parameters_SP = curves.pop("parameters")
+                seconds = record.summary["seconds_per_epoch"]
+                return Trained(parameters_SP, curves, [seconds] * curves["train.loss"].shape[1])
+        return None
+
+    def _read(self, kind: str, fingerprint: str) -> tuple[Record, dict[str, Tensor]] | None:
         try:
-            if not self._store.has(*key):
+            if not self._store.has(kind, fingerprint):
                 return None
-            record, arrays = self._store.load(*key)
+            record, arrays = self._store.load(kind, fingerprint)
         except (DamagedError, VersionError) as error:
             print(f"{error}: it is not used, training begins anew", file=sys.stderr, flush=True)
             return None
-        told = dict(record.model_dump()["summary"])
-        return told, {name: torch.tensor(arrays[name]) for name in arrays}
+        return record, {name: torch.tensor(arrays[name]) for name in arrays}
 
     def save(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """As the protocol does. Raises StoreError."""

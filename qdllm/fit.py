@@ -55,6 +55,10 @@ class Kept(Protocol):
         """Put this in the place of what was saved before."""
         ...
 
+    def first(self) -> Trained | None:
+        """What the same training left of the first of its seeds alone; None where it never was."""
+        ...
+
 
 class Row(NamedTuple):
     """One student of a program of many: alpha and learning rate are its own, all else is shared."""

@@ -123,6 +123,9 @@ class Kind:
     has left in the store; or what a grid gives each of its trials."""
     one_core: bool = False
     """Whether its maker keeps to one core."""
+    goes_on_from: Callable[[Any], Sequence[Spec]] = none
+    """Of the same kind and made from the same: the maker of one with that spec takes over what the
+    first of these has done that the store holds."""
     phase: Callable[[Any], str] = lambda spec: ""
     """What a person reads while one with that spec is made."""
     note: Callable[[Any], str] = lambda spec: ""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from jobs import kinds
-from jobs.kinds.kind import Count, Kind, Number, Record, Source, Standing, measured
+from jobs.kinds.kind import Count, Kind, Number, Record, Source, Standing, measured, none
 from qdllm.families import Family, families
 from qdllm.spec import flat
 from qdllm.specs import TrialSpec
@@ -34,6 +34,12 @@ def _standing(family: Family[Any]) -> Callable[[Record], Sequence[Standing]]:
     return standing
 
 
+def _of_first_seeds(spec: TrialSpec) -> list[TrialSpec]:
+    """The same trial of fewer seeds, most of them first."""
+    seeds = spec.seeds
+    return [spec.model_copy(update={"seeds": seeds[:n]}) for n in range(len(seeds) - 1, 0, -1)]
+
+
 def _shape(record: Record, name: str) -> tuple[int | None, ...]:
     """A row for each seed."""
     values = record.summary["metrics"].get("val.accuracy", ())
@@ -49,6 +55,7 @@ def _kind(family: Family[Any]) -> Kind:
         maker="jobs.trial",
         holds="trial",
         one_core=not family.long,
+        goes_on_from=_of_first_seeds if family.long else none,
         phase=lambda spec: family.plural,
         load=family.work,
         beside=family.beside,

@@ -7,7 +7,7 @@ tells what makes two results alike, and what their time grows with beside the nu
 A record of another machine counts like any other, and a trial as if no scheduler stopped it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from math import log
@@ -22,7 +22,7 @@ from jobs.store.record import DamagedError
 from orchestrator.plan.graph import Plan
 from orchestrator.plan.history import History, read_all
 from orchestrator.plan.ranking import Result
-from qdllm.spec import Spec
+from qdllm.spec import Spec, fingerprint
 
 SAMPLE = 24
 """Records of a kind that are read at most: an object store answers each in tens of milliseconds."""
@@ -80,12 +80,16 @@ def load(kind: str, spec: Spec, made_from: Mapping[str, str], texts: Mapping[str
 
 
 def of_jobs(
-    jobs: Iterable[Job[Any]], records: Iterable[Record], texts: Mapping[str, int]
+    jobs: Iterable[Job[Any]],
+    records: Iterable[Record],
+    texts: Mapping[str, int],
+    held: Set[str] = frozenset(),
 ) -> dict[str, Time]:
     """How long each of the jobs takes that are not held, by fingerprint.
 
     `records`: results of the jobs' kind. `texts`: how many texts there are, by the fingerprint of
-    a task and of what was made of it; a record whose texts are not among them is left out.
+    a task and of what was made of it; a record whose texts are not among them is left out. `held`:
+    the fingerprints of all results of that kind, some of which others go on from.
     """
     known = []
     for record in records:
@@ -103,6 +107,11 @@ def of_jobs(
         if job.held:
             continue
         wanted = load(job.kind, job.spec, job.made_from, texts)
+        for smaller in kinds.kind(job.kind).goes_on_from(job.spec):
+            if fingerprint(smaller, **job.made_from) in held:
+                done = load(job.kind, smaller, job.made_from, texts).work
+                wanted = wanted._replace(work=wanted.work - done)
+                break
         if wanted not in seconds:
             seconds[wanted] = _seconds(wanted, known, texts) if wanted.source else None
         took = seconds[wanted]
@@ -140,7 +149,9 @@ def times(plan: Plan, history: History, texts: int) -> dict[str, Time]:
                     counts.setdefault(name, record.summary["texts"])
     found: dict[str, Time] = {}
     for kind, made in lacking.items():
-        found |= of_jobs(made, known[kind], counts)
+        grows = any(kinds.kind(kind).goes_on_from(job.spec) for job in made)
+        held = history.store.fingerprints(kind) if grows else frozenset()
+        found |= of_jobs(made, known[kind], counts, held)
     return found
 
 

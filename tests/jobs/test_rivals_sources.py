@@ -146,6 +146,48 @@ def test_a_trial_of_the_store_ends_as_before_where_its_worker_is_killed(
     assert first[0].summary["metrics"] == second[0].summary["metrics"]
 
 
+@pytest.mark.parametrize("name", ["pkd", "lsfls"])
+def test_more_seeds_are_trained_alone_and_give_what_all_at_once_gave(
+    name, store, task, monkeypatch, tmp_path
+):
+    """From the most that there are of the first of them."""
+    dataset, trained, train = data.load(task), [], loop._Row.train
+
+    def heard(row, *given):
+        trained.append(row.seed)
+        train(row, *given)
+
+    monkeypatch.setattr(loop._Row, "train", heard)
+    grown, whole = Store(str(tmp_path / "grown")), Store(str(tmp_path / "whole"))
+    jobs = [job_of(spec_of(name, task, seeds=seeds), task) for seeds in ([3], [3, 1], [3, 1, 4, 0])]
+    arrays = gather(store, jobs[0].made_from, dataset)
+    for job in jobs:
+        trial.train(job, arrays, grown)
+    assert trained == [3, 1, 4, 0]
+    trial.train(jobs[-1], arrays, whole)
+    key = jobs[-1].kind, jobs[-1].fingerprint
+    (record, tensors), (other, others) = grown.load(*key), whole.load(*key)
+    assert tensors.keys() == others.keys()
+    for part, tensor in tensors.items():
+        assert np.array_equal(tensor, others[part]), part
+    assert record.summary["metrics"] == other.summary["metrics"]
+    first = grown.record(jobs[1].kind, jobs[1].fingerprint)
+    assert record.seconds > first.summary["seconds_per_epoch"] * tensors["train.loss"].shape[1]
+
+
+def test_a_damaged_trial_of_fewer_seeds_is_named_and_training_begins_anew(
+    store, task, tmp_path, capsys
+):
+    few, more = (job_of(spec_of("hard", task, seeds=seeds), task) for seeds in ([1], [1, 2]))
+    arrays, other = gather(store, few.made_from, data.load(task)), Store(str(tmp_path))
+    trial.train(few, arrays, other)
+    (path,) = (tmp_path / "hard" / few.fingerprint).glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-4])
+    trial.train(more, arrays, other)
+    assert "training begins anew" in capsys.readouterr().err
+    assert other.record("hard", more.fingerprint).summary["metrics"]["val.accuracy"]
+
+
 def test_a_damaged_checkpoint_is_named_and_training_begins_anew(store, task, tmp_path, capsys):
     spec = spec_of("hard", task, seeds=[1])
     job, dataset = job_of(spec, task), data.load(task)

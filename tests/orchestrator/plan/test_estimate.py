@@ -110,6 +110,27 @@ def test_what_is_held_costs_nothing_and_what_is_missing_adds_up():
     assert whole(jobs, []) == Time(unknown=5)
 
 
+def test_of_what_another_has_begun_the_rest_alone_takes_time():
+    """Of the most seeds that are there; and of no kind that goes on from nothing."""
+    tokens = {"tokens": "tokens", "task": "task"}
+    took = record("hard", {"seeds": [7]}, 10.0)
+    took = took.model_copy(update={"made_from": tokens})
+    more, two, one = (
+        Job.of("hard", kinds.kind("hard").spec.parse({"seeds": seeds}), tokens)
+        for seeds in ([0, 1, 2, 3, 4], [0, 1], [0])
+    )
+    for held, left in (([], 5), ([one], 4), ([one, two], 3)):
+        found = estimate.of_jobs([more], [took], TEXTS, {job.fingerprint for job in held})
+        assert found[more.fingerprint].total == pytest.approx(10.0 * left)
+    (few, all_of_them) = (
+        Job.of(STUDENTS, kinds.kind(STUDENTS).spec.parse(student(seeds=seeds)), made_from(STUDENTS))
+        for seeds in ([0], [0, 1])
+    )
+    known = record(STUDENTS, student(seeds=[0]), 10.0)
+    found = estimate.of_jobs([all_of_them], [known], TEXTS, {few.fingerprint})
+    assert found[all_of_them.fingerprint].total == pytest.approx(20.0)
+
+
 def test_the_nearest_records_count_those_of_the_same_texts_first():
     near = [record(STUDENTS, student(layers=2), seconds) for seconds in (1, 2, 2, 3, 90)]
     far = [record(STUDENTS, student(layers=1), 50.0)]

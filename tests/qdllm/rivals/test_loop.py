@@ -60,6 +60,9 @@ class Memory:
         if self.seen == self.lasts:
             raise Broken
 
+    def first(self) -> None:
+        return None
+
 
 @pytest.mark.parametrize("name", ["tinybert", "lsfls", "hitin"])
 def test_training_that_is_broken_off_anywhere_ends_with_the_same_bits(name, monkeypatch):
