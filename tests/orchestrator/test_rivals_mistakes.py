@@ -98,8 +98,8 @@ def test_a_plan_says_where_long_trials_run(tmp_path):
     printed = here("orchestrator.sweep", [*arguments, "--set", "family=[quantum, pkd, minillm]"])
     rows = [line.split("│") for line in printed.splitlines() if "│" in line]
     told = {row[1].strip(): row[2:5] for row in rows}
-    assert [cell.strip() for cell in told["trials"]] == ["0", "2", "1 CPU each"]
-    assert [cell.strip() for cell in told["long trials"]] == ["0", "4", "a GPU, or a node's CPUs"]
+    assert [cell.strip() for cell in told["trials"]] == ["0", "1", "1 CPU each"]
+    assert [cell.strip() for cell in told["long trials"]] == ["0", "2", "a GPU, or a node's CPUs"]
     assert {"features", "tokens", "soft labels", "teacher's states"} <= told.keys()
 
 

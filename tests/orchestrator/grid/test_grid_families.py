@@ -201,12 +201,16 @@ def test_a_search_cannot_vary_the_family(tmp_path):
     assert "move it to axes, which give one search for each value" in told
 
 
-def test_rivals_meet_on_equal_terms():
+RATES = ["axes.fit.lr=[3e-3, 1e-2]", "axes.tuning.lr=[1e-4, 3e-4]", "axes.training.lr=[1e-3, 3e-3]"]
+
+
+@pytest.mark.parametrize(("rates", "each"), [([], 1), (RATES, 2)])
+def test_rivals_meet_on_equal_terms(rates, each):
     """As many settings for each family, on the same texts, with the same seeds and teacher."""
-    specs = grid.specs(grid.override(grid.load("rivals"), ["seeds=5"]))
+    specs = grid.specs(grid.override(grid.load("rivals"), ["seeds=5", *rates]))
     tried = Counter(spec.family for spec in specs)
-    assert tried.keys() == families.families().keys()
-    assert {name: count for name, count in tried.items() if count != 2} == {"linear": 1}
+    assert tried.pop("linear") == 1, "it has no rate"
+    assert tried == dict.fromkeys(families.families().keys() - {"linear"}, each)
     assert len({spec.task for spec in specs}) == 1
     assert {spec.seeds for spec in specs if spec.family != "linear"} == {(0, 1, 2, 3, 4)}
     assert len({spec.teacher for spec in specs if hasattr(spec, "teacher")}) == 1
