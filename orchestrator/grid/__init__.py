@@ -6,13 +6,12 @@ from orchestrator.grid.definition import (
     Champion,
     Grid,
     Resources,
-    by_task,
     difference,
     load,
     on,
     override,
-    specs,
 )
+from orchestrator.grid.trials import by_task, specs
 
 __all__ = [
     "DEFAULT",
