@@ -139,12 +139,12 @@ class Tuned(Reading[B], Generic[B]):
 
         from qdllm.rivals import bodies
 
-        source = bodies.load(spec.encoder)
+        source, layers = bodies.load(spec.encoder), blocks(spec.body, spec.encoder)
 
         def begin(seed: int) -> "Net":
             with torch.device("meta"):
                 net = self.net(spec, classes, spec.tuning.dropout)
-            return bodies.begun(net, spec.body, seed, source)
+            return bodies.begun(net, spec.body.start, layers, seed, source)
 
         return begin
 

@@ -143,11 +143,11 @@ def size(module: nn.Module) -> int:
 N = TypeVar("N", bound=Net)
 
 
-def begun(net: N, body: BodySpec, seed: int, source: Any) -> N:
+def begun(net: N, start: str, layers: Sequence[int], seed: int, source: Any) -> N:
     """A net that was made without values, with those that it has before training.
 
-    What is drawn hangs on the seed alone. `source`: the transformer that its body is cut from, as
-    `load` gives it.
+    What is drawn hangs on the seed alone. `start`: as BodySpec has it. `layers`: which of the
+    source's its body has. `source`: the transformer that it is cut from, as `load` gives it.
     """
     net.to_empty(device="cpu")
     (made,) = (part for part in net.modules() if isinstance(part, Body))
@@ -157,13 +157,11 @@ def begun(net: N, body: BodySpec, seed: int, source: Any) -> N:
     bert.embeddings.token_type_ids = torch.zeros_like(bert.embeddings.position_ids)
     net.draw(torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        if body.start == "base":
+        if start == "base":
             bert.embeddings.load_state_dict(source.embeddings.state_dict())
-            theirs = source.encoder.layer
-            layers = range(len(theirs)) if body.layers == "all" else body.layers
             for own, layer in zip(bert.encoder.layer, layers, strict=True):
-                own.load_state_dict(theirs[layer].state_dict())
-        elif body.start == "pca":
+                own.load_state_dict(source.encoder.layer[layer].state_dict())
+        elif start == "pca":
             _project(bert.embeddings, source.embeddings)
     return net
 

@@ -11,7 +11,7 @@ from qdllm.encoder import Encoder, pretrained
 from qdllm.families import families, family
 from qdllm.families.textrcnn import TextRcnnSpec
 from qdllm.rivals import bodies, inference, recurrent, tree
-from qdllm.rivals.specs import BodySpec, last, skip
+from qdllm.rivals.specs import BodySpec, blocks, last, skip
 from qdllm.specs import EncoderSpec
 
 
@@ -112,7 +112,7 @@ def source():
 def built(body: BodySpec, source, encoder: EncoderSpec = ENCODER, seed: int = 3):
     with torch.device("meta"):
         net = bodies.empty(body, encoder, 2)
-    return bodies.begun(net, body, seed, source).eval()
+    return bodies.begun(net, body.start, blocks(body, encoder), seed, source).eval()
 
 
 def test_a_body_copies_the_layers_that_are_named(source):
