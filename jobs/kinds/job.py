@@ -8,6 +8,8 @@ from qdllm.spec import Spec, fingerprint
 from qdllm.specs import TaskSpec
 
 S = TypeVar("S", bound=Spec)
+Sources = tuple[tuple[str, str], ...]
+"""What a result is made from: roles and fingerprints."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Job(Generic[S]):
     def of(cls, kind: str, spec: S, made_from: Mapping[str, str]) -> "Job[S]":
         """Named by its spec and by what it is made from; not known to be there."""
         return cls(kind, fingerprint(spec, **made_from), spec, dict(made_from))
+
+    @property
+    def sources(self) -> Sources:
+        """What it is made from, to tell whether others read the same."""
+        return tuple(self.made_from.items())
 
 
 def task_key(task: TaskSpec, texts: str) -> str:

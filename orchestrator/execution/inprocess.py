@@ -76,7 +76,7 @@ class InProcess:
 
         threads, last = torch.get_num_threads(), dict[str, Any]()
         try:
-            maker.train(trial, group.arrays, PatientStore(group.store.uri))
+            maker.train(trial, group.arrays[trial.sources], PatientStore(group.store.uri))
         except (StoreError, TrialError) as error:
             last["failed"] = str(error)
         finally:

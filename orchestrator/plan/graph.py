@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs import kinds
 from jobs.kinds import Job
+from jobs.kinds.job import Sources
 from jobs.kinds.trials import STOPPED
 from jobs.store import Store
 from orchestrator.grid.space import Search
@@ -19,8 +20,6 @@ from qdllm.texts.data import Dataset
 
 Trial = Job[TrialSpec]
 """One trial's spec, trained with all its seeds."""
-Sources = tuple[tuple[str, str], ...]
-"""What trials are made from: roles and fingerprints."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def grouped(trials: Iterable[Trial]) -> dict[Sources, list[Trial]]:
     """Trials that are made from the same results, in their order."""
     groups: dict[Sources, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(tuple(trial.made_from.items()), []).append(trial)
+        groups.setdefault(trial.sources, []).append(trial)
     return groups
 
 

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from jobs.kinds import Job
+from jobs.kinds.job import Sources
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, parsed
 from orchestrator.grid.space import Search, at, inside, point
-from orchestrator.plan.graph import Sources, Trial, grouped, references
+from orchestrator.plan.graph import Trial, grouped, references
 from orchestrator.plan.ranking import Result, ranked
 from qdllm import families
 from qdllm.spec import fingerprint

@@ -19,6 +19,7 @@ from orchestrator.steps.session import Sweep
 from orchestrator.steps.sources import Lacking, reason
 from orchestrator.tracking import Tracker
 from orchestrator.tune.group import Group
+from qdllm import families
 from qdllm.errors import StoreError
 from qdllm.spec import flat
 
@@ -171,7 +172,8 @@ def _run(
     lacking: Lacking,
     scheduler: str | None = None,
 ) -> None:
-    """Tell of what is held, run the others group by group.
+    """Tell of what is held, run the others: what takes seconds by what it reads, so that no more
+    than one set of arrays is there at once; what takes long side by side, so that no node waits.
 
     `scheduler`: another than the grid's.
     """
@@ -191,8 +193,10 @@ def _run(
         return
     sweep.session.connect()
     with sweep.terminal.phase(name, len(missing)) as endings.phase:
-        for members in grouped(missing).values():
-            group = _group(endings, members[0], scheduler)
+        long = [trial for trial in missing if families.of(trial.spec).long]
+        short = [trial for trial in missing if not families.of(trial.spec).long]
+        for members in filter(None, [*grouped(short).values(), long]):
+            group = _group(endings, members, scheduler)
             sweep.session.executor.run_list(group, members)
         _settle(endings, missing)
 
@@ -220,20 +224,22 @@ def _search(
             sweep.session.connect()
             with sweep.terminal.phase("students", missing) as endings.phase:
                 endings.phase.note = ", ".join(f"{k}={v}" for k, v in endings.shared.items())
-                group = _group(endings, base)
+                group = _group(endings, [base])
                 sweep.session.executor.run_search(group, search, base, past, missing)
                 _settle(endings, [])
         results += history.in_space(search, base)
     return endings.failures, results
 
 
-def _group(endings: Endings, trial: Trial, scheduler: str | None = None) -> Group:
-    """What the trials share that are made from the same as this one."""
+def _group(endings: Endings, trials: Sequence[Trial], scheduler: str | None = None) -> Group:
+    """What those trials share."""
     sweep = endings.sweep
     definition = sweep.definition
     if scheduler:
         definition = definition.model_copy(update={"scheduler": scheduler})
-    arrays = gather(sweep.store, trial.made_from, sweep.dataset)
+    arrays = {
+        sources: gather(sweep.store, dict(sources), sweep.dataset) for sources in grouped(trials)
+    }
     home = sweep.session.locations.home
     return Group(definition, arrays, sweep.store, home, endings.ended, endings.failed)
 

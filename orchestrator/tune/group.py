@@ -1,4 +1,4 @@
-"""Trials that run together, because they read the same."""
+"""Trials that run together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.kinds.job import Sources
 from jobs.store import Store
 from orchestrator.grid import Grid
 from orchestrator.plan import Trial
@@ -14,11 +15,12 @@ from orchestrator.plan import Trial
 
 @dataclass(frozen=True)
 class Group:
-    """What trials share that are made from the same results."""
+    """What they share."""
 
     definition: Grid
-    arrays: Mapping[str, np.ndarray]
-    """What `jobs.inputs.gather` gave; Ray's object store holds it once per node."""
+    arrays: Mapping[Sources, Mapping[str, np.ndarray]]
+    """What `jobs.inputs.gather` gave, by what they are made from; Ray's object store holds it once
+    per node."""
     store: Store
     folder: Path
     """Tune's own state goes to a folder in it that is gone afterwards: the store is the truth."""

@@ -15,6 +15,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 from ray.tune.search import Searcher
 
 from jobs import kinds
+from jobs.kinds.job import Sources
 from jobs.store.patient import PatientStore
 from orchestrator.cluster import capacity
 from orchestrator.grid import Grid
@@ -101,7 +102,7 @@ def _run(
 ) -> list[Trial]:
     """Returns the trials whose nodes were lost, and which nobody has finished since.
 
-    `family`: theirs; what is read together is of families that take as long.
+    `family`: one of theirs; what runs together is of families that take as long.
     `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
     """
     callbacks = _Callbacks(trial_of, group)
@@ -145,7 +146,7 @@ def _run(
 def _train(
     config: Mapping[str, Any],
     trial_of: Callable[[Mapping[str, Any]], Trial],
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[Sources, Mapping[str, np.ndarray]],
     store: str,
     watched: bool,
 ) -> None:
@@ -166,7 +167,7 @@ def _train(
         # Tune starts a trial again whose worker was killed before it could tell that it was done.
         if not kept.has(trial.kind, trial.fingerprint):
             _log(trial, "begins")
-            maker.train(trial, arrays, kept, report)
+            maker.train(trial, arrays[trial.sources], kept, report)
             _log(trial, "is published")
     except (StoreError, TrialError) as error:
         # Returned, not raised: it would go wrong again, and Tune would try it again.

@@ -11,7 +11,7 @@ def test_what_is_published_is_not_trained_again(tmp_path, capsys):
     """As after a worker that was killed when it had published, and had not told so yet."""
     small = sweep(tmp_path, axes={"fit.lr": (0.01, 0.1)})
     made, missing = small.trials
-    arrays = gather(small.store, missing.made_from, small.dataset)
+    arrays = {missing.sources: gather(small.store, missing.made_from, small.dataset)}
     for trial in (made, missing):
         config = {"trial": kinds.written(trial)}
         tuner._train(config, tuner._read, arrays, small.store.uri, False)

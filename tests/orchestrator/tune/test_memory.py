@@ -76,7 +76,7 @@ def watched(folder: Path) -> list[tuple[float, list[int]]]:
 
         group = Group(
             Grid(name="memory"),
-            arrays,
+            {trial(0).sources: arrays},
             Store(str(folder / "store")),
             folder,
             ended=lambda trial, last: failures.extend(filter(None, [last.get("failed")])),

@@ -78,7 +78,7 @@ def test_what_tells_its_epochs_when_it_is_trained_tells_no_scheduler(family, tmp
     for job in made.sources:
         if job.fingerprint in trial.made_from.values():
             {"features": features, "tokens": tokens}[job.kind].run(job, dataset, store)
-    arrays = gather(store, trial.made_from, dataset)
+    arrays = {trial.sources: gather(store, trial.made_from, dataset)}
     monkeypatch.setattr(tuner.tune, "report", told.append)
     tuner._train({}, lambda config: trial, arrays, store.uri, watched=True)
     assert [one["epoch"] for one in told] == ([] if own.long else [1])
