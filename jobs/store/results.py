@@ -359,7 +359,8 @@ def _made(
     seconds: float,
 ) -> tuple[Record, bytes]:
     """A record, and the data that it names."""
-    data = save_tensors({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    # Not ascontiguousarray, which gives a number without axes one.
+    data = save_tensors({name: np.asarray(array, order="C") for name, array in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     record = Record(
         schema_version=SCHEMA,

@@ -8,6 +8,7 @@ from jobs.store.record import Record
 
 KIND, NAME, OTHER = "features", "0123456789abcdef", "e" * 16
 TENSORS = {"train": np.arange(12, dtype=np.float32).reshape(4, 3), "test": np.ones((2, 3))}
+TENSORS["count"] = np.array(3.0)
 
 
 def publish(store: Store, offset: float = 0.0, name: str = NAME) -> Record:

@@ -32,7 +32,7 @@ def test_what_is_published_is_loaded(store, backend):
     assert names(backend) == {"record.json", record.data.name}
     for name, array in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], array)
-        assert tensors[name].dtype == array.dtype
+        assert (tensors[name].dtype, tensors[name].shape) == (array.dtype, array.shape)
 
 
 def test_a_result_of_many_parts_is_loaded(store):
