@@ -18,6 +18,10 @@ from qdllm.fit import Trained
 from qdllm.specs import TrialSpec
 
 
+class Published(Exception):
+    """Another worker has published the result of what is being trained."""
+
+
 class Kept:
     """Of one trial, in one store; see qdllm.fit.Kept. Another worker goes on from it."""
 
@@ -53,7 +57,9 @@ class Kept:
         return record, {name: torch.tensor(arrays[name]) for name in arrays}
 
     def save(self, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """As the protocol does. Raises StoreError."""
+        """As the protocol does. Raises StoreError; Published where there is nothing left to do."""
+        if self._store.has(self._job.kind, self._job.fingerprint):
+            raise Published
         self._store.replace(
             CHECKPOINTS.name,
             self._job.fingerprint,

@@ -11,11 +11,13 @@ import torch
 from jobs import kinds
 from jobs.command import Progress, main, silent
 from jobs.inputs import gather
-from jobs.kept import Kept
+from jobs.kept import Kept, Published
 from jobs.kinds import Job
+from jobs.kinds.kind import LARGEST
 from jobs.requests import TrialRequest
 from jobs.store import Record, Store
 from qdllm import families
+from qdllm.errors import TrialError
 from qdllm.fit import Examples
 from qdllm.metrics import classification
 from qdllm.models import pinned
@@ -64,9 +66,11 @@ def train(
     goes on from what the store has kept of it, or from the same trial of fewer seeds.
 
     Raises TrialError if training diverges, StoreError if the result cannot be written, ConfigError
-    where a model that it loads is another than planned.
+    where its spec cannot be trained on these texts, which may be one that a search came to, or a
+    model that it loads is another than planned.
     """
     family = families.of(job.spec)
+    family.check(job.spec, np.bincount(arrays["train.labels"]).tolist())
     spec = as_read(job, store)
     if not family.long:
         torch.set_num_threads(1)
@@ -74,15 +78,18 @@ def train(
     inputs, kept = kinds.by_role(family.reads[0]).tensor, Kept(job, store)
     training, validation, test = (examples(arrays, split, inputs) for split in SPLITS)
     features, classes = training.features_NH.shape[1], 1 + int(training.labels_N.max())
-    trained = family.train(
-        spec,
-        training,
-        validation,
-        lambda epoch, values: report(
-            epoch, {metric: float(value_S.mean()) for metric, value_S in values.items()}
-        ),
-        **({"kept": kept} if family.long else {}),
-    )
+    try:
+        trained = family.train(
+            spec,
+            training,
+            validation,
+            lambda epoch, values: report(
+                epoch, {metric: float(value_S.mean()) for metric, value_S in values.items()}
+            ),
+            **({"kept": kept} if family.long else {}),
+        )
+    except Published:
+        return store.load(family.kind, job.fingerprint)[0]
     model = family.restore(spec, features, classes, trained.parameters_SP)
     model.predict(test.features_NH[:1])  # not timed: a process's first one may compile
     seconds = []
@@ -96,6 +103,12 @@ def train(
     measured = classification(logits_SNC, test.labels_N, test.logits_NC)
     metrics = {metric: curve_SE[:, -1].tolist() for metric, curve_SE in trained.curves.items()}
     metrics |= {f"test.{metric}": value_S.tolist() for metric, value_S in measured.items()}
+    for metric, values in metrics.items():
+        if max(map(abs, values)) > LARGEST:
+            raise TrialError(
+                f"training diverged: {metric} reaches {max(values, key=abs):.3g} after the last "
+                "epoch; try a smaller learning rate"
+            )
     record = store.publish(
         family.kind,
         job.fingerprint,
@@ -154,7 +167,6 @@ def _run(request: TrialRequest, progress: Progress) -> str:
     """Train, test and publish all seeds of one trial."""
     spec = families.parse(request.trial)
     dataset = data.load(spec.task)
-    families.of(spec).check(spec, dataset.train.counts_C)
     job = kinds.named(families.of(spec).kind, spec, spec.task, dataset.digest)
     run(job, dataset, Store(request.store), progress)
     return job.fingerprint

@@ -17,7 +17,8 @@ Load = tuple[tuple[Any, ...], float]
 number of texts."""
 
 
-Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+LARGEST = 1e12
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """What a record tells in numbers, finite and within what can be reckoned with."""
 

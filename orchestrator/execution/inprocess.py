@@ -17,7 +17,7 @@ from orchestrator.console import Phase
 from orchestrator.grid.space import Search
 from orchestrator.plan import Result, Trial
 from orchestrator.tune.group import Group
-from qdllm.errors import StoreError, TrialError
+from qdllm.errors import QdllmError
 from qdllm.texts.data import Dataset
 
 
@@ -75,9 +75,12 @@ class InProcess:
         from jobs import trial as maker
 
         threads, last = torch.get_num_threads(), dict[str, Any]()
+        store = PatientStore(group.store.uri)
         try:
-            maker.train(trial, group.arrays[trial.sources], PatientStore(group.store.uri))
-        except (StoreError, TrialError) as error:
+            # Another sweep may have made it since this one looked.
+            if not store.has(trial.kind, trial.fingerprint):
+                maker.train(trial, group.arrays[trial.sources], store)
+        except QdllmError as error:
             last["failed"] = str(error)
         finally:
             torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from ray import tune
 from ray.air._internal import usage
 from ray.exceptions import ActorDiedError
@@ -25,7 +26,7 @@ from orchestrator.tune.group import Group
 from orchestrator.tune.proposals import Proposals, trial_at
 from orchestrator.tune.searcher import TuneSearcher
 from qdllm import families
-from qdllm.errors import StoreError, TrialError
+from qdllm.errors import QdllmError, TrialError
 
 # Tune would send the driver's keys to its workers as a runtime environment, which Ray writes into
 # its logs. Nodes have their own.
@@ -88,7 +89,8 @@ def _holds(group: Group, family: families.Family[Any]) -> dict[str, float]:
     if not family.long:
         return {"cpu": group.definition.resources.cpu}
     if capacity.total("GPU"):
-        return {"cpu": 1, "gpu": 1}
+        # A node that has some may offer no core, so that no student keeps it from ending.
+        return {"cpu": 0, "gpu": 1}
     return {"cpu": max(1, capacity.largest("CPU"))}
 
 
@@ -123,7 +125,7 @@ def _run(
                 scheduler=scheduler,
                 num_samples=samples,
                 # Without a number, Tune asks a sampler for one trial at a time.
-                max_concurrent_trials=_room(held["cpu"]) if searcher else None,
+                max_concurrent_trials=_room(held) if searcher else None,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -150,7 +152,9 @@ def _train(
     store: str,
     watched: bool,
 ) -> None:
-    from jobs import trial as maker  # torch, which the driver has no need of
+    # torch, which the driver has no need of
+    from jobs import trial as maker
+    from qdllm.rivals.inference import device
 
     trial, kept = trial_of(config), PatientStore(store)
     family = families.of(trial.spec)
@@ -166,10 +170,15 @@ def _train(
     try:
         # Tune starts a trial again whose worker was killed before it could tell that it was done.
         if not kept.has(trial.kind, trial.fingerprint):
+            if family.long and ray.get_gpu_ids() and device().type == "cpu":
+                raise TrialError(
+                    "Ray lends it a GPU that PyTorch does not see; install a PyTorch with CUDA "
+                    "there, or hide the GPU from Ray (CUDA_VISIBLE_DEVICES='')"
+                )
             _log(trial, "begins")
             maker.train(trial, arrays[trial.sources], kept, report)
             _log(trial, "is published")
-    except (StoreError, TrialError) as error:
+    except QdllmError as error:
         # Returned, not raised: it would go wrong again, and Tune would try it again.
         tune.report({"failed": str(error)})
 
@@ -197,9 +206,9 @@ def scheduler_of(definition: Grid) -> TrialScheduler | None:
     return None
 
 
-def _room(cpu: float) -> int:
-    """How many trials can run at once, when every node is up that may be."""
-    return max(1, int(capacity.most("CPU") / cpu))
+def _room(held: Mapping[str, float]) -> int:
+    """How many trials that hold so much can run at once, when every node is up that may be."""
+    return max(1, min(int(capacity.most(kind.upper()) / one) for kind, one in held.items() if one))
 
 
 class _Callbacks(tune.Callback):
@@ -239,7 +248,10 @@ def _memory(text: str) -> bool:
 def reason(text: str) -> str:
     """What ended a trial, out of Ray's account of its failures."""
     if _memory(text):
-        return f"out of memory, {RETRIES + 1} times; give trials more cores (resources.cpu)"
+        return (
+            f"out of memory, {RETRIES + 1} times; give trials more cores (resources.cpu), or "
+            "bodies smaller batches (tuning.batch_size)"
+        )
     if ActorDiedError.BASE_ERROR_MSG in text:
         return f"its worker died, {RETRIES + 1} times; see the log"
     return text.strip().splitlines()[-1].removeprefix("qdllm.errors.")

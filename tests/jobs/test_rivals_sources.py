@@ -116,7 +116,7 @@ def test_states_of_a_teacher_that_says_something_else_are_refused(store, task, t
     assert arrays
 
 
-@pytest.mark.parametrize("name", ["pkd", "tinybert"])
+@pytest.mark.parametrize("name", ["pkd", "tinybert", "hitin"])
 def test_a_trial_of_the_store_ends_as_before_where_its_worker_is_killed(
     name, store, task, monkeypatch, tmp_path
 ):
@@ -173,6 +173,43 @@ def test_more_seeds_are_trained_alone_and_give_what_all_at_once_gave(
     assert record.summary["metrics"] == other.summary["metrics"]
     first = grown.record(jobs[1].kind, jobs[1].fingerprint)
     assert record.seconds > first.summary["seconds_per_epoch"] * tensors["train.loss"].shape[1]
+
+
+def test_what_another_worker_has_published_is_not_trained_to_its_end(
+    store, task, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
+    job, other = job_of(spec_of("hard", task), task), Store(str(tmp_path))
+    arrays, save, trained = gather(store, job.made_from, data.load(task)), Kept.save, []
+
+    def saved(self, *parts):
+        if not trained:
+            trained.append(1)
+            monkeypatch.setattr(Kept, "save", save)
+            trained.append(trial.train(job, arrays, other))
+        save(self, *parts)
+        pytest.fail("there was nothing left to keep")
+
+    monkeypatch.setattr(Kept, "save", saved)
+    assert trial.train(job, arrays, other) == trained[1]
+    assert not other.files("checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("minillm", {"tuning": {"epochs": 1}, "terms": {"hard_epochs": 1}}, "hard_epochs"),
+        ("lsfls", {"few": {"labelled": 2, "rounds": 20, "share": 0.1}}, "few.rounds"),
+        ("hitin", {"tuning": {"batch_size": 35}}, "batch"),
+    ],
+)
+def test_a_trial_that_a_search_came_to_is_checked_like_one_of_a_grid(
+    name, settings, message, store, task, tmp_path
+):
+    job = job_of(spec_of(name, task, **settings), task)
+    arrays = gather(store, job.made_from, data.load(task))
+    with pytest.raises(ConfigError, match=message):
+        trial.train(job, arrays, Store(str(tmp_path)))
 
 
 def test_a_damaged_trial_of_fewer_seeds_is_named_and_training_begins_anew(

@@ -80,6 +80,22 @@ def test_training_that_is_broken_off_anywhere_ends_with_the_same_bits(name, monk
         assert torch.equal(found.curves[curve], values_SE), curve
 
 
+def test_what_the_store_takes_is_no_part_of_an_epochs_seconds(monkeypatch):
+    """By a clock that only keeping moves."""
+    now, memory = [0.0], Memory(0)
+    save = memory.save
+
+    def slow(*parts: Any) -> None:
+        now[0] += 1000
+        save(*parts)
+
+    monkeypatch.setattr(memory, "save", slow)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
+    assert trained("hard", memory).seconds_E == [0.0, 0.0]
+    assert now[0] > 0
+
+
 def test_what_diverged_says_so_again(monkeypatch):
     """Nothing is kept of it that the same command would go on from."""
     monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
