@@ -76,15 +76,10 @@ def searchable() -> list[str]:
 def kind(key: str) -> Any:
     """The type of the setting that a dotted key names, in the first family that has it.
 
-    Raises ConfigError if it names none in any.
+    Raises ConfigError if it names none in any, of the family that has the most of it.
     """
-    problems = []
-    for family in sorted(families().values(), key=lambda family: family.name != DEFAULT):
-        try:
-            return _kind(key, family.spec)
-        except ConfigError as error:
-            problems.append(error)
-    raise problems[0]
+    in_order = sorted(families().values(), key=lambda family: family.name != DEFAULT)
+    return _kind(key, max((each.spec for each in in_order), key=lambda spec: _reached(key, spec)))
 
 
 @cache
@@ -140,6 +135,16 @@ def _kind(key: str, found: Any) -> Any:
             f"There are: {', '.join(sorted(found.model_fields))}"
         )
     return found
+
+
+def _reached(key: str, found: Any) -> int:
+    """How many of a dotted key's names there are, from the first."""
+    path = key.split(".")
+    for depth, name in enumerate(path):
+        if not _is_group(found) or name not in found.model_fields:
+            return depth
+        found = found.model_fields[name].annotation
+    return len(path)
 
 
 def _is_group(found: Any) -> bool:

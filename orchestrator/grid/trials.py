@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
+from jobs import kinds
+from jobs.kinds import Source
 from orchestrator.grid import product, space
 from orchestrator.grid.definition import Grid
 from orchestrator.grid.product import Point
@@ -29,10 +31,14 @@ def specs(grid: Grid) -> list[TrialSpec]:
     absolute = cache(product.absolute)
     fixed, axes, factors = _points(grid)
     names, taken = dict[str, None](), set[str]()
+    of_base: Mapping[str, Source] | None = None
     for combination in product.combinations(fixed, axes, factors):
         if len(problems) > MANY:
             break
         origin = partial(_origin, grid, combination)
+        searched = combination[-1].axis.startswith("search.")
+        if not searched:
+            of_base = None
         try:
             settings = product.settings(combination, absolute, origin)
             _refuse(_lists(settings, origin))
@@ -42,15 +48,22 @@ def specs(grid: Grid) -> list[TrialSpec]:
             names[family.name] = None
             taken |= own.keys()
             spec = of_family.parse(nested(own, origin), origin)
+            sources = kinds.kind(family.kind).needs(spec) if grid.search else {}
         except ConfigError as error:
             problems += str(error).splitlines()
             continue
-        if combination[-1].axis.startswith("search."):
-            problems += [
-                f"{origin(key)}{key!r} is no setting of family {family.name}"
-                for key in combination[-1].settings.keys() - own.keys()
-            ]
+        if searched:
+            for key in combination[-1].settings:
+                if key not in own:
+                    problems.append(f"{origin(key)}{key!r} is no setting of family {family.name}")
+                elif sources != (of_base or sources):
+                    problems.append(
+                        f"{origin(key)}{key!r} changes what trials are made from, and a search "
+                        "varies how they are trained; move it to axes, which give one search for "
+                        "each value"
+                    )
             continue
+        of_base = sources
         moved = tuple(point for point in combination if not own.keys().isdisjoint(point.settings))
         for point in product.twice(moved, found.setdefault(spec, moved)):
             message = f"{point.axis} names a value twice; each may stand once"

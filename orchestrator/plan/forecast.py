@@ -13,6 +13,7 @@ from orchestrator.plan.history import History
 from qdllm import families
 
 NODE = "a node's CPUs"
+LONG = f"a GPU, or {NODE}"
 
 
 class Need(NamedTuple):
@@ -57,14 +58,20 @@ def needs(
             *lines,
             need("classical references", sweep.references, each, places),
             need("trials", [job for job in sweep.trials if job not in long], each, places),
-            *[need("long trials", long, f"a GPU, or {NODE}", 1)] * bool(long),
+            *[need("long trials", long, LONG, 1)] * bool(long),
         ]
-    held, missing, time = 0, 0, Time()
-    for base in sweep.bases:
-        past = history.tried(sweep.search, base, definition.scheduler)
-        left = max(0, sweep.search.trials - len(past))
-        held, missing, time = held + len(past), missing + left, time + of_search(past, left)
-    return [*lines, Need("trials of the search", held, missing, each, time, places)]
+    for lasts, what, where, at_once in (
+        (False, "trials of the search", each, places),
+        (True, "long trials of the search", LONG, 1),
+    ):
+        bases = [base for base in sweep.bases if families.of(base.spec).long == lasts]
+        held, missing, time = 0, 0, Time()
+        for base in bases:
+            past = history.tried(sweep.search, base, definition.scheduler)
+            left = max(0, sweep.search.trials - len(past))
+            held, missing, time = held + len(past), missing + left, time + of_search(past, left)
+        lines += [Need(what, held, missing, where, time, at_once)] * bool(bases)
+    return lines
 
 
 def _of_workers(definition: Grid) -> str:

@@ -195,6 +195,22 @@ def test_a_search_varies_what_each_of_its_bases_has(families, tmp_path):
     assert told == f"{tmp_path / 'mine.yaml'}:4: 'angles' is no setting of family tanh"
 
 
+@pytest.mark.parametrize(
+    "space",
+    ["terms.pairs: [skip, last]", "terms.states: {low: 0, high: 1}", "body.layers: [[0], all]"],
+)
+def test_a_search_cannot_vary_what_its_trials_are_made_from(space, tmp_path):
+    """PKD's pairs and layers say which states of its teacher it reads."""
+    told = refused(f"base: {{family: pkd}}\nsearch:\n  space:\n    {space}", tmp_path)
+    key = space.partition(":")[0]
+    assert told.startswith(f"{tmp_path / 'mine.yaml'}:4: {key!r} changes what trials are made from")
+    assert "move it to axes" in told
+
+
+def test_a_search_may_vary_how_they_are_trained(tmp_path):
+    made("base: {family: pkd}\nsearch: {space: {terms.alpha: {low: 0.1, high: 1}}}", tmp_path)
+
+
 def test_a_search_cannot_vary_the_family(tmp_path):
     told = refused("search: {space: {family: [quantum, tanh]}}", tmp_path)
     assert "'family' is not a student's own" in told
@@ -214,3 +230,5 @@ def test_rivals_meet_on_equal_terms(rates, each):
     assert len({spec.task for spec in specs}) == 1
     assert {spec.seeds for spec in specs if spec.family != "linear"} == {(0, 1, 2, 3, 4)}
     assert len({spec.teacher for spec in specs if hasattr(spec, "teacher")}) == 1
+    read = {(spec.encoder.model, spec.encoder.max_length) for spec in specs}
+    assert len(read) == 1, "as many tokens of each text"
