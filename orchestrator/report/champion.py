@@ -50,8 +50,11 @@ def lineage(store: Store, chosen: Result, texts: str) -> dict[str, str]:
     """What a trial was made of, by name and fingerprint. `texts`: the digest of its texts."""
     told = {"qdllm.id": chosen.trial.fingerprint}
     for role, name in chosen.trial.made_from.items():
+        kind = kinds.by_role(role)
+        if kind.named_by:
+            continue  # it goes by another's name, which is told
         told[f"qdllm.{role}"] = name
-        source = store.record(kinds.by_role(role).name, name)
+        source = store.record(kind.name, name)
         # A teacher's soft labels come from its adapter.
         if source and "adapter" in source.made_from:
             told["qdllm.adapter"] = source.made_from["adapter"]

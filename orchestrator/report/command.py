@@ -85,7 +85,6 @@ def show(found: Findings, over_splits: Sequence[Any] = ()) -> None:
         lines += [
             tables.trials_table(found, title, wide=wide),
             *tables.chosen_lines(found),
-            *filter(None, [rivals.table(found, wide=console.width >= rivals.WIDE)]),
         ]
         for record in found.evaluations:
             kind = kinds.kind(record.kind)
@@ -93,6 +92,7 @@ def show(found: Findings, over_splits: Sequence[Any] = ()) -> None:
             lines.append(f"{kind.title(record)}: {opinion}")
     else:
         lines.append(tables.no_champion_line(found.order))
+    lines += filter(None, [rivals.table(found, wide=console.width >= rivals.WIDE)])
     lines += over_splits
     if found.missing:
         n = len(found.missing)

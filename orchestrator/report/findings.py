@@ -19,7 +19,7 @@ from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, unfit
-from orchestrator.plan import History, Result
+from orchestrator.plan import History, Result, Trial
 from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import OBJECTIVE, apart, by_family, champion, ranked
 from orchestrator.report import sweeps
@@ -221,7 +221,7 @@ def findings(
         logits_SNC=logits_SNC,
         labels={name.removesuffix(".labels"): labels_N for name, labels_N in labels.items()},
         curves={
-            one.trial.fingerprint: store.load(one.trial.kind, one.trial.fingerprint)[1]
+            one.trial.fingerprint: _curves(store, one.trial)
             for one in examples(order, chosen).values()
         },
     )
@@ -243,6 +243,12 @@ def examples(order: Sequence[Result], chosen: Result | None) -> dict[str, Result
         if all(result is not other for other in kept.values()):
             kept[what] = result
     return kept
+
+
+def _curves(store: Store, trial: Trial) -> dict[str, np.ndarray]:
+    """Without a body's parameters, which are a hundred times as large as all else."""
+    _, tensors = store.load(trial.kind, trial.fingerprint)
+    return {name: tensors[name] for name in tensors if name != "parameters"}
 
 
 def _beside(record: Record) -> bool:

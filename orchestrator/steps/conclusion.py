@@ -48,8 +48,11 @@ def conclude(
             _make_all(sweep, what, jobs)
             found = findings.findings(history, record, failures)
     show(*tables.missing_lines(found.missing, found.settings))
+    told = rivals.table(found, wide=sweep.terminal.console.width >= rivals.WIDE)
     if found.champion is None:
-        show(tables.no_champion_line(found.order))
+        show(*filter(None, [told]), tables.no_champion_line(found.order))
+        if found.order:
+            show(_report(sweep, tracker, found))
         tracker.finish({}, failed=True)
         tracker.wait()
         return
@@ -59,9 +62,8 @@ def conclude(
         tables.trials_table(found, f"{title}, by validation accuracy", wide=wide),
         *tables.chosen_lines(found),
         *splits.told(history, record),
+        *filter(None, [told]),
     )
-    if told := rivals.table(found, wide=sweep.terminal.console.width >= rivals.WIDE):
-        show(told)
     opinions = [
         _opinion(sweep, found.champion, job)
         for job in evaluations.of_champion(record, found.champion)
@@ -70,13 +72,8 @@ def conclude(
         address = _register(sweep, tracker, found, phase)
         phase.note = f"registered as {address}"
     with sweep.terminal.phase("report") as phase:
-        from orchestrator.report import page  # matplotlib and scipy's statistics
-
         # Once more, since the evaluations are there only now.
-        found = findings.findings(history, record, failures)
-        path = page.write(found, sweep.session.locations.home / REPORTS)
-        _hand_over(sweep, tracker, path)
-        phase.note = str(path)
+        phase.note = _report(sweep, tracker, findings.findings(history, record, failures))
     tracker.finish(_figures(found, opinions), failed=bool(failures))
     with sweep.terminal.phase("mlflow") as phase:
         tracker.wait(phase.update)
@@ -86,6 +83,15 @@ def conclude(
         f"all of it took {duration(time.monotonic() - began)}; everything is in "
         f"{sweep.session.locations.home}",
     )
+
+
+def _report(sweep: Sweep, tracker: Tracker, found: Findings) -> str:
+    """Write the page, and give it to MLflow. Returns its path."""
+    from orchestrator.report import page  # matplotlib and scipy's statistics
+
+    path = page.write(found, sweep.session.locations.home / REPORTS)
+    _hand_over(sweep, tracker, path)
+    return str(path)
 
 
 def _commands(tracker: Tracker, model: str) -> list[str]:

@@ -14,7 +14,7 @@ from orchestrator.plan import Trial
 from orchestrator.report import tables
 from orchestrator.steps import lock
 from orchestrator.steps.session import Sweep
-from qdllm.errors import ConfigError, QdllmError, TeacherError
+from qdllm.errors import ConfigError, TeacherError
 from qdllm.intervals import share
 
 TEACHER_MARGIN = 0.1
@@ -27,30 +27,29 @@ Lacking = dict[str, str]
 def make_sources(sweep: Sweep) -> Lacking:
     """Make what is missing, and see whether each teacher has earned its students.
 
-    Returns why teachers give none. Raises the first one's ConfigError or TeacherError where no
-    trial is left.
+    Returns why some cannot be had. Raises the ConfigError or TeacherError after which no trial is
+    left.
     """
-    floor, lacking = _floor(sweep), dict[str, QdllmError]()
-    taught = sweep.plan.taught
+    floor, told = _floor(sweep), Lacking()
+    lacking: dict[str, ConfigError | TeacherError] = {}
     for job in sweep.plan.sources:
-        if first := next((name for name in job.made_from.values() if name in lacking), None):
-            lacking[job.fingerprint] = lacking[first]
-            continue
+        first = next((name for name in job.made_from.values() if name in lacking), None)
         try:
+            if first:
+                raise lacking[first]
             record = _source(sweep, job)
-            if job in taught:
+            if job in sweep.plan.taught:
                 _earn(sweep, record, floor)
         except (ConfigError, TeacherError) as error:
-            if job not in taught:
+            lacking[job.fingerprint], told[job.fingerprint] = error, str(error)
+            if all(reason(trial, told) for trial in sweep.plan.sweep.asked):
                 raise
-            lacking[job.fingerprint] = error
-            if len(taught) > 1:
-                sweep.terminal.print(f"teacher {job.spec.model} gives no soft labels: {error}")
+            if not first:
+                of = f" of {job.spec.model}" if job in sweep.plan.taught else ""
+                label = kinds.kind(job.kind).label
+                sweep.terminal.print(f"{label}{of} cannot be had: {error}")
         else:
             sweep.terminal.print(*filter(None, [kinds.kind(job.kind).line(record)]))
-    told = {name: str(error) for name, error in lacking.items()}
-    if all(reason(trial, told) for trial in sweep.plan.sweep.asked):
-        raise next(iter(lacking.values()))
     return told
 
 

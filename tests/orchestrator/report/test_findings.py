@@ -99,6 +99,7 @@ def test_curves_of_a_few_trials_end_in_their_metrics(found):
     assert list(found.examples.values())[-1] is found.order[-1]
     for one in found.examples.values():
         for metric in ("val.accuracy", "train.loss"):
+            assert "parameters" not in found.curves[one.trial.fingerprint]
             curve_SE = found.curves[one.trial.fingerprint][metric]
             assert curve_SE.shape == (3, 3)
             np.testing.assert_allclose(curve_SE[:, -1], one.record.summary["metrics"][metric])

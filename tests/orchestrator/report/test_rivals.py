@@ -104,6 +104,12 @@ def test_the_papers_accuracy_stands_beside_on_its_tasks_with_the_arithmetic(tmp_
     assert told["PKD"]["paper's accuracy"] == "0.7760"
     assert told["quantum student"]["paper's accuracy"] == "0.8012"
     assert told["HiTIN"]["paper's accuracy"] == ""
+    axes = {"family": ("quantum", "minillm"), "teacher.model": ("bloomz-1b1",)}
+    taught = made_up(tmp_path / "taught", axes, accuracy)
+    taught.record.summary["task"] = "emotion"
+    told = cells(taught)
+    assert told["MiniLLM"]["paper's accuracy"] == "0.8110"
+    assert told["quantum student"]["paper's accuracy"] == "0.7802"
     stream = StringIO()
     Console(file=stream, width=250).print(rivals.table(small.found, wide=True))
     printed = " ".join(stream.getvalue().split())
@@ -137,7 +143,9 @@ def test_a_rival_passes_its_control_or_is_said_not_to(higher, verdict, tmp_path)
     small = made_up(tmp_path, {"family": ("hard", "pkd")}, height)
     by_family = {one.trial.spec.family: one for one in small.found.order}
     # Every seed differs by the same, which leaves nothing to test by.
-    assert "does not pass its control" in rivals._against(by_family["pkd"], by_family["hard"])
+    assert "cannot be told by these seeds from its control" in rivals._against(
+        by_family["pkd"], by_family["hard"]
+    )
     by_family["pkd"].record.summary["metrics"]["test.accuracy"][0] += 0.001
     told = rivals._against(by_family["pkd"], by_family["hard"])
     found = paired(by_family["pkd"], by_family["hard"], "test.accuracy")
@@ -147,3 +155,15 @@ def test_a_rival_passes_its_control_or_is_said_not_to(higher, verdict, tmp_path)
     )
     notes = {line.cells[0]: line.note for line in rivals.lines(small.found)}
     assert "control" not in notes["body on hard labels"]
+
+
+def test_a_body_of_another_shape_is_no_control(tmp_path):
+    """Of TinyBERT `hard` is one where both have the same body."""
+    small = made_up(tmp_path / "other", {"family": ("hard", "tinybert")}, accuracy)
+    (note,) = (line.note for line in rivals.lines(small.found) if line.cells[0] == "TinyBERT")
+    assert "without a control: body on hard labels is another body (+0.0000)" in note
+    same = families.family("tinybert").spec().body.model_dump()
+    axes = {"family": ("hard", "tinybert"), "shape": {"same": {"body": same}}}
+    small = made_up(tmp_path / "same", axes, accuracy)
+    (note,) = (line.note for line in rivals.lines(small.found) if line.cells[0] == "TinyBERT")
+    assert "its control, body on hard labels" in note

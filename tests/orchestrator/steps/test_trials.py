@@ -5,8 +5,12 @@ import pytest
 import readings
 from driven import ALONE, Sweep
 
+from jobs import teacher_states
 from orchestrator.execution.inprocess import InProcess
+from orchestrator.plan.history import result_of
+from orchestrator.report import champion
 from qdllm import families
+from qdllm.errors import TeacherError
 
 GRID = """
 base:
@@ -40,3 +44,25 @@ def test_what_takes_long_runs_side_by_side_whatever_it_reads(tmp_path, monkeypat
     assert groups == [["quantum", "tanh"], ["hard", "kl", "distilbert"], ["linear"]]
     for family in ("hard", "kl", "distilbert"):
         assert sweep.results(family)
+    store = sweep.store
+    (name,), (adapter,) = map(store.fingerprints, ("distilbert", "adapters"))
+    taught = store.record("distilbert", name)
+    lineage = champion.lineage(store, result_of(taught), "texts")
+    assert lineage["qdllm.adapter"] == adapter
+    assert lineage["qdllm.soft_labels"] == taught.made_from["soft_labels"]
+    told = sweep.here(
+        *ALONE, "--set", "family=[quantum, hard, kl]", "--set", "fit.lr=1e30", status=1
+    )
+    assert "no trial of the families that it may be of has finished" in told
+    assert "families, each by its best trial in validation" in told, "what has ended is shown"
+    assert len(list((sweep.home / "reports").glob("*.html"))) == 2
+
+    def refused(*_):
+        raise TeacherError("its states say something else")
+
+    monkeypatch.setattr(teacher_states, "run", refused)
+    asked = ("--set", "family=[hard, pkd]", "--set", "terms.pairs=[[1, 2]]")
+    told = sweep.here(*ALONE, *asked, status=1)
+    assert "teacher's states cannot be had: its states say something else" in told
+    assert "@champion" in told, "those that need none are there"
+    assert not sweep.results("pkd")
