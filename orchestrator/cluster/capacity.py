@@ -40,6 +40,12 @@ def total(kind: str) -> int:
     return int(sum(node.get(kind, 0) for node in up())) or largest(kind)
 
 
+def fits(held: Mapping[str, float]) -> bool:
+    """Whether a node that is up, or that could be started, has so much of each resource."""
+    offered = [*up(), *(offer.resources for offer in nodes.startable().values())]
+    return any(all(node.get(kind, 0) >= much for kind, much in held.items()) for node in offered)
+
+
 def most(kind: str) -> float:
     """How much of a resource all nodes have, or would if the autoscaler started all it may."""
     offers = nodes.startable().values()

@@ -13,7 +13,8 @@ from qdllm.addresses import without_secrets
 from qdllm.errors import ConfigError, StoreError
 
 DRIVER = "driver"
-WORK = ("teacher", "student")
+WORK = ("teacher", "student", "body")
+"""What trains: a teacher, a small head, and what takes long."""
 TEACHER = "gpu_teacher"
 """The resource of nodes that are for teachers, as cluster.yaml has them."""
 START = 600.0
@@ -158,7 +159,8 @@ def _duties(types: Mapping[str, Mapping[str, float]]) -> dict[str, set[str]]:
         for name in ("GPU", TEACHER, "CPU")
     )
     duties: dict[str, set[str]] = {kind: set() for kind in types}
-    for work, kinds in zip(WORK, (gpu or own or cpu, cpu - gpu - own or cpu), strict=True):
+    plain = cpu - gpu - own or cpu
+    for work, kinds in zip(WORK, (gpu or own or cpu, plain, gpu or plain), strict=True):
         for kind in kinds:
             duties[kind].add(work)
     return duties

@@ -11,7 +11,7 @@ from orchestrator.plan.reading import cuts
 from orchestrator.report import sweeps, tables
 from orchestrator.steps.session import ARTIFACTS, REPORTS, Session, Sweep
 from orchestrator.tracking import Tracker
-from qdllm import outside
+from qdllm import families, outside
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.specs import TaskSpec, TrialSpec
@@ -121,7 +121,9 @@ def check_workers(sweep: Sweep) -> None:
     if not sweep.missing:
         return
     taught = sum(not job.held for job in sweep.plan.taught)
+    long = [job for job in sweep.plan.sweep.asked if families.of(job.spec).long and not job.held]
     work = ["teacher"] * bool(taught) + ["student"] * (sweep.missing > taught)
+    work += ["body"] * bool(long)
     sweep.session.connect()
     check, say = sweep.session.executor.check, lambda note: None
     if sweep.session.locations.ray in ("local", "none"):

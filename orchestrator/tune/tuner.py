@@ -1,6 +1,7 @@
 """Ray Tune: trials, each one process with all its seeds, by list or as a search asks."""
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,12 +50,12 @@ def run_list(group: Group, trials: Sequence[Trial]) -> None:
     """Run every trial once, as many at a time as there is room for.
 
     One whose node is lost runs again: while Ray waits for a node that has been cut off, Tune may
-    use up all its tries on it.
+    use up all its tries on it, and where no other node has as much, a trial asks for less.
     """
     for _ in range(LOSSES):
         names = tune.grid_search([kinds.written(trial) for trial in trials])
         family = families.of(trials[0].spec)
-        trials = _run(group, family, _read, {"trial": names})
+        trials = _run(group, family, _read, {"trial": names}, asked=trials)
         if not trials:
             return
     for trial in trials:
@@ -101,10 +102,12 @@ def _run(
     space: dict[str, Any],
     searcher: Searcher | None = None,
     samples: int = 1,
+    asked: Sequence[Trial] = (),
 ) -> list[Trial]:
     """Returns the trials whose nodes were lost, and which nobody has finished since.
 
-    `family`: one of theirs; what runs together is of families that take as long.
+    `family`: one of theirs; what runs together is of families that take as long. `asked`: those
+    that are known before.
     `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
     """
     callbacks = _Callbacks(trial_of, group)
@@ -130,13 +133,17 @@ def _run(
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
+                stop=_Stranded(held, lambda: _holds(group, family)) if family.long else None,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[callbacks],
                 verbose=0,
             ),
         ).fit()
     left = []
-    for trial in callbacks.lost:
+    for trial in [
+        *callbacks.lost,
+        *(one for one in asked if one.fingerprint not in callbacks.heard),
+    ]:
         # A worker that was cut off may have published, when it came back.
         if group.store.has(trial.kind, trial.fingerprint):
             group.ended(trial, {})
@@ -211,26 +218,59 @@ def _room(held: Mapping[str, float]) -> int:
     return max(1, min(int(capacity.most(kind.upper()) / one) for kind, one in held.items() if one))
 
 
+class _Stranded(tune.Stopper):
+    """Ends a run that no node has room for any more, where one has for what would be asked now."""
+
+    def __init__(self, held: Mapping[str, float], now: Callable[[], Mapping[str, float]]) -> None:
+        self._held, self._now = held, now
+        self._looked, self._ended = time.monotonic(), False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as of _Callbacks."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial is ended. Ray's own signature, as the next one's."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Looks at the cluster every few seconds."""
+        if time.monotonic() - self._looked > capacity.PAUSE:
+            self._looked = time.monotonic()
+            self._ended = not _room_for(self._held) and _room_for(self._now())
+        return self._ended
+
+
+def _room_for(held: Mapping[str, float]) -> bool:
+    return capacity.fits({kind.upper(): much for kind, much in held.items()})
+
+
 class _Callbacks(tune.Callback):
     """Tells the group's owner of trials that ended. Ray's own signatures."""
 
     def __init__(self, trial_of: Callable[[Mapping[str, Any]], Trial], group: Group) -> None:
         self._trial_of, self._group = trial_of, group
         self.lost: list[Trial] = []
+        self.heard = set[str]()
+        """Fingerprints of all that has come to an end, those that are lost among it."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune saves its callbacks, and no sweep is ever restored from Tune's state."""
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._group.ended(self._trial_of(trial.config), trial.last_result or {})
+        ended = self._trial_of(trial.config)
+        self.heard.add(ended.fingerprint)
+        self._group.ended(ended, trial.last_result or {})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         text = Path(trial.error_file).read_text(encoding="utf-8")
+        ended = self._trial_of(trial.config)
+        self.heard.add(ended.fingerprint)
         if node_lost(text):
-            self.lost.append(self._trial_of(trial.config))
+            self.lost.append(ended)
         else:
-            self._group.failed(self._trial_of(trial.config), reason(text))
+            self._group.failed(ended, reason(text))
 
 
 def node_lost(text: str) -> bool:
