@@ -7,7 +7,7 @@ it, or are trained, as the rebuild has it.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil, pi
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
+from qdllm.errors import ConfigError
 from qdllm.families.family import Family
 from qdllm.spec import Spec
 from qdllm.specs import EncoderSpec, FitSpec, Seeds, TrialSpec
@@ -71,6 +72,16 @@ class Qtc(Family[QtcSpec]):
     }
     spec = QtcSpec
     reads = ("features",)
+
+    def check(self, spec: QtcSpec, texts_C: Sequence[int]) -> None:
+        """Raise ConfigError where a window is wider than what it slides along."""
+        features, kernel = spec.encoder.features(), spec.kernel
+        if features is not None and _windows(spec, features) < 1:
+            raise ConfigError(
+                f"kernel.qubits: a window of {kernel.qubits} does not fit on {features:,} features "
+                f"with {kernel.pad:,} zeros at both ends; give a larger kernel.pad, fewer "
+                "kernel.qubits, or more features"
+            )
 
     def parameters(self, spec: QtcSpec, features: int, classes: int) -> int:
         """As Family does; the circuit's count also where they stay random, since a row has them.
@@ -208,7 +219,7 @@ class Convolution:
 
 def _windows(spec: QtcSpec, features: int) -> int:
     """How many windows there are: d + 2·pad − k + 1."""
-    return max(1, features + 2 * spec.kernel.pad - spec.kernel.qubits + 1)
+    return features + 2 * spec.kernel.pad - spec.kernel.qubits + 1
 
 
 def _draw(spec: QtcSpec, features: int, classes: int, seed: int) -> "Tensor":

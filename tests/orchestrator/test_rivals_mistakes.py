@@ -21,6 +21,10 @@ MISTAKES = {
         ["family=hard", "body.width=192"],
         "layers copied from 'minilm' keep its hidden_size of 384, but 192 was given",
     ),
+    "a window that is wider than the features": (
+        ["family=qtc", "encoder={model: tfidf, components: 4}", "kernel.pad=0"],
+        "family qtc: kernel.qubits: a window of 5 does not fit on 4 features with 0 zeros at both",
+    ),
     "more components than there are": (
         ["family=hard", "body.start=pca", "body.width=396"],
         "body.width: 396 was given, but the embeddings of 'minilm' have 384",

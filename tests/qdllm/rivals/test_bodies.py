@@ -5,6 +5,7 @@ import pytest
 import readings
 import tiny_models
 import torch
+from torch import nn
 from transformers import BertConfig, BertModel
 
 from qdllm.encoder import Encoder, pretrained
@@ -239,3 +240,62 @@ def test_a_texts_logits_do_not_depend_on_the_texts_beside_it(form):
 def test_every_rival_that_the_paper_prints_has_its_papers_name():
     named = {one.paper for one in families().values()} - {""}
     assert named >= {"TinyBERT", "MiniLLM", "DistilBERT", "PKD", "QD-LLM"}
+
+
+def spread(head: nn.Module) -> None:
+    """Weights, and running statistics of norms, that are all drawn."""
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        for part in head.modules():
+            if isinstance(part, tree.Norm):
+                part.running_mean.copy_(torch.randn(part.num_features, generator=generator))
+                part.running_var.copy_(0.2 + torch.rand(part.num_features, generator=generator))
+
+
+def by(linear: nn.Linear, value_I: np.ndarray) -> np.ndarray:
+    return linear.weight.detach().numpy() @ value_I + linear.bias.detach().numpy()
+
+
+def normed(norm: tree.Norm, value_H: np.ndarray) -> np.ndarray:
+    """As batch norm is in inference (Ioffe and Szegedy, algorithm 2)."""
+    weight, bias, mean, variance = (
+        tensor.detach().numpy()
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    )
+    return weight * (value_H - mean) / np.sqrt(variance + 1e-5) + bias
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_hitins_tree_is_read_at_every_level(classes):
+    """Text by text and node by node, on the tree as it is drawn in the paper for so many labels."""
+    head = tree.Tree(5, 4, 2, classes, 0.3).double().eval()
+    spread(head)
+    text_NH = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    drawn = {2: [[[0, 1]], [[0]]], 3: [[[0], [1], [2]], [[0, 1, 2]]]}[classes]
+    wanted_NC = []
+    for text_H in text_NH.numpy():
+        text_V = by(head.project, text_H)
+        mixed_CV = np.stack([by(head.mix, np.full(classes, value)) for value in text_V], 1)
+        nodes = list(mixed_CV)
+        logits_C = by(head.read[0], sum(nodes))
+        for level, parents in enumerate(drawn):
+            first, inner, _, second = head.rise[level]
+            sums = [sum(nodes[child] for child in children) for children in parents]
+            raised = [by(second, np.maximum(normed(inner, by(first, one)), 0)) for one in sums]
+            nodes = [np.maximum(normed(head.norms[level], one), 0) for one in raised]
+            logits_C = logits_C + by(head.read[level + 1], sum(nodes))
+        wanted_NC.append(logits_C)
+    np.testing.assert_allclose(head(text_NH).detach().numpy(), wanted_NC, rtol=1e-9)
+
+
+def test_folded_norms_say_what_batch_norms_say(source):
+    body = built(BodySpec(layers=(0,)), source)
+    net = tree.Planted(body, tree.Tree(body.width, 4, 2, 3, 0.3))
+    spread(net.body.head)
+    ids_NT = torch.tensor([[101, 2054, 2003, 102], [101, 2009, 102, 0]])
+    mask_NT = (ids_NT > 0).long()
+    with torch.no_grad():
+        said, still = (one.eval()(ids_NT, mask_NT).logits_NC for one in (net, net.still()))
+    np.testing.assert_allclose(still.numpy(), said.numpy(), rtol=1e-4)

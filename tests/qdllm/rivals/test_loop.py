@@ -17,6 +17,7 @@ from qdllm.errors import TrialError
 from qdllm.families import Family, lsfls
 from qdllm.fit import Examples
 from qdllm.rivals import course, loop
+from qdllm.rivals.bodies import vector
 from qdllm.spec import fingerprint
 from qdllm.specs import TrialSpec
 
@@ -217,6 +218,30 @@ def test_the_clearest_of_each_predicted_class_join_and_no_labelled_text_twice():
     # Of rows 1 to 3 and of 4, 5 and 7, two each.
     assert rows_N.tolist() == [2, 3, 4, 7]
     assert labels_N.tolist() == [0, 0, 1, 1]
+
+
+def test_each_round_labels_more_and_begins_with_the_body_as_it_was(monkeypatch):
+    """Round r takes r times the share, and trains the body that the first one had (Wang 2023)."""
+    clearest, begin, shares, begun = lsfls.clearest, loop._Row._begin, [], []
+
+    def chosen(logits_NC: Tensor, labelled_N: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        shares.append(share)
+        return clearest(logits_NC, labelled_N, share)
+
+    def heard(row: Any, stage: course.Stage) -> None:
+        begin(row, stage)
+        begun.append(vector(row.net))
+
+    monkeypatch.setattr(lsfls, "clearest", chosen)
+    monkeypatch.setattr(loop._Row, "_begin", heard)
+    few = {"labelled": 2, "rounds": 2, "share": 0.3}
+    (ended_P,) = trained("lsfls", seeds=[4], few=few).parameters_SP
+    assert shares == [0.3, 0.6]
+    family, spec = parsed("lsfls", seeds=[4], few=few)
+    fresh_P = vector(family.beginning(spec, CLASSES)(4))
+    assert len(begun) == 3
+    assert all(torch.equal(begun_P, fresh_P) for begun_P in begun)
+    assert not torch.equal(ended_P, fresh_P)
 
 
 def test_what_a_round_labels_is_part_of_its_seconds(monkeypatch):

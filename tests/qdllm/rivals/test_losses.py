@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import readings
+import tiny_models
 import torch
 
 from qdllm import families, teacher
@@ -29,13 +30,16 @@ class Made(NamedTuple):
     more: dict[str, torch.Tensor]
 
 
-def made(name: str, **own: Any) -> Made:
+def made(name: str, uneven: float = 1.0, **own: Any) -> Made:
+    """`uneven`: by how much one coordinate of the teacher's stored states is larger."""
     family = families.family(name)
     settings = readings.settings(family)
     for group, values in own.items():
         settings[group] = settings.get(group, {}) | values if isinstance(values, dict) else values
     spec = family.spec.parse(settings)
     train = readings.separable(family, spec, CLASSES, ROWS, 0)._replace(logits_NC=TEACHER)
+    if train.more and "states" in train.more:
+        train.more["states"][:, ::5] *= uneven
     net = family.beginning(spec, CLASSES)(SEED).eval()
     course = family.teaching(spec, train, CLASSES)(net, SEED)
     ids_NT = train.features_NH[PICKED]
@@ -165,3 +169,50 @@ def test_tinyberts_two_stages(attention):
     log_q, log_p = soft(one, 1.0)
     wanted = 0.7 * -(np.exp(log_p) * log_q).sum(1) + 0.3 * hard(one)
     np.testing.assert_allclose(found(one, 1), wanted, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory) -> dict[str, Any]:
+    """A teacher of another model."""
+    folder = tiny_models.save("bloom", tmp_path_factory.mktemp("bloom"))
+    return {"model": folder, "max_length": 16, "rank": 2}
+
+
+def standard(one: Made) -> list[np.ndarray]:
+    """A stranger's stored states of the batch, layer by layer, each coordinate standardised over
+    the training texts."""
+    parts = np.split(one.more["states"].numpy().astype(float), len(one.spec.teacher_layers), 1)
+    return [((part - part.mean(0)) / part.std(0))[PICKED] for part in parts]
+
+
+def mapped(one: Made, number: int, state: int) -> np.ndarray:
+    """A body's pooled state by a map that is thrown away."""
+    map_ = one.course.aside[number]
+    weight, bias = map_.weight.detach().numpy(), map_.bias.detach().numpy()
+    return mean(one.states[state], one.mask_NT) @ weight.T + bias
+
+
+def test_pkd_under_another_teacher(stranger):
+    terms = {"alpha": 0.0, "states": 1.7, "pairs": [[1, 2], [0, 0]]}
+    one = made("pkd", uneven=1000.0, teacher=stranger, terms=terms)
+    theirs = standard(one)
+    wanted = hard(one)
+    for number, (own, layer) in enumerate(((1, theirs[1]), (0, theirs[0]))):
+        wanted += 1.7 * ((unit(mapped(one, number, own)) - unit(layer)) ** 2).sum(1)
+    np.testing.assert_allclose(found(one), wanted, rtol=1e-4)
+
+
+def test_distilbert_under_another_teacher(stranger):
+    terms = {"kl": 0.0, "hard": 1.0, "cosine": 2.3}
+    one = made("distilbert", uneven=1000.0, teacher=stranger, terms=terms)
+    cosine = (unit(mapped(one, 0, -1)) * unit(standard(one)[0])).sum(1)
+    np.testing.assert_allclose(found(one), hard(one) + 2.3 * (1 - cosine), rtol=1e-4)
+
+
+def test_tinybert_under_another_teacher(stranger):
+    """A body of one layer follows the embeddings and the last state, of two; no attention."""
+    one = made("tinybert", uneven=1000.0, teacher=stranger, terms={"embeddings": 0.5, "hidden": 2})
+    first, last = standard(one)
+    wanted = 0.5 * ((mapped(one, 0, 0) - first) ** 2).mean(1)
+    wanted += 2 * ((mapped(one, 0, 1) - last) ** 2).mean(1)
+    np.testing.assert_allclose(found(one, 0), wanted, rtol=1e-4)
