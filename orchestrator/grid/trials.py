@@ -56,7 +56,7 @@ def specs(grid: Grid) -> list[TrialSpec]:
             for key in combination[-1].settings:
                 if key not in own:
                     problems.append(f"{origin(key)}{key!r} is no setting of family {family.name}")
-                elif sources != (of_base or sources):
+                elif of_base is not None and sources != of_base:
                     problems.append(
                         f"{origin(key)}{key!r} changes what trials are made from, and a search "
                         "varies how they are trained; move it to axes, which give one search for "

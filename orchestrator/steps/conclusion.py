@@ -52,7 +52,8 @@ def conclude(
     if found.champion is None:
         show(*filter(None, [told]), tables.no_champion_line(found.order))
         if found.order:
-            show(_report(sweep, tracker, found))
+            with sweep.terminal.phase("report") as phase:
+                phase.note = _report(sweep, tracker, found)
         tracker.finish({}, failed=True)
         tracker.wait()
         return

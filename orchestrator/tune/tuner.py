@@ -107,11 +107,12 @@ def _run(
     """Returns the trials whose nodes were lost, and which nobody has finished since.
 
     `family`: one of theirs; what runs together is of families that take as long. `asked`: those
-    that are known before.
-    `trial_of(config)`: the trial that Tune's config means, in the driver and in the workers.
+    that are known before. `trial_of(config)`: the trial that Tune's config means, in the driver and
+    in the workers.
     """
     callbacks = _Callbacks(trial_of, group)
     held, scheduler = _holds(group, family), scheduler_of(group.definition)
+    stranded = _Stranded(held, lambda: _holds(group, family))
     trainable = tune.with_parameters(
         _train,
         trial_of=trial_of,
@@ -133,17 +134,16 @@ def _run(
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
-                stop=_Stranded(held, lambda: _holds(group, family)) if family.long else None,
+                stop=stranded if family.long else None,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[callbacks],
                 verbose=0,
             ),
         ).fit()
-    left = []
-    for trial in [
-        *callbacks.lost,
-        *(one for one in asked if one.fingerprint not in callbacks.heard),
-    ]:
+    lost, left = callbacks.lost, []
+    if stranded.ended:
+        lost += [trial for trial in asked if trial.fingerprint not in callbacks.heard]
+    for trial in lost:
         # A worker that was cut off may have published, when it came back.
         if group.store.has(trial.kind, trial.fingerprint):
             group.ended(trial, {})
@@ -222,8 +222,8 @@ class _Stranded(tune.Stopper):
     """Ends a run that no node has room for any more, where one has for what would be asked now."""
 
     def __init__(self, held: Mapping[str, float], now: Callable[[], Mapping[str, float]]) -> None:
-        self._held, self._now = held, now
-        self._looked, self._ended = time.monotonic(), False
+        self._held, self._now, self._looked = held, now, time.monotonic()
+        self.ended = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as of _Callbacks."""
@@ -237,8 +237,9 @@ class _Stranded(tune.Stopper):
         """Looks at the cluster every few seconds."""
         if time.monotonic() - self._looked > capacity.PAUSE:
             self._looked = time.monotonic()
-            self._ended = not _room_for(self._held) and _room_for(self._now())
-        return self._ended
+            stranded = not _room_for(self._held) and _room_for(self._now())
+            self.ended = self.ended or stranded
+        return self.ended
 
 
 def _room_for(held: Mapping[str, float]) -> bool:
