@@ -1,8 +1,10 @@
 """What the store knows from before: records, each read once, and what lies in a search's space."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+import numpy as np
 
 from jobs.kinds import Job
 from jobs.kinds.job import Sources
@@ -28,6 +30,7 @@ class History:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._read: dict[tuple[str, str], Record] = {}
+        self._curves: dict[str, dict[str, np.ndarray]] = {}
 
     def records(self, kind: str, names: Iterable[str]) -> list[Record]:
         """The records that there are of a kind, in the order of their names.
@@ -39,6 +42,18 @@ class History:
         for record in read_all(lambda name: self.store.record(kind, name), new):
             self._read[kind, record.fingerprint] = record
         return [self._read[kind, name] for name in names if (kind, name) in self._read]
+
+    def curves(self, trial: Trial) -> Mapping[str, np.ndarray]:
+        """A trial's curves by metric, each of shape (seeds, epochs).
+
+        Its parameters, which of a body are a thousand times as large, are not kept. Raises
+        StoreError as `load` does.
+        """
+        if trial.fingerprint not in self._curves:
+            _, tensors = self.store.load(trial.kind, trial.fingerprint)
+            curves = {name: tensors[name] for name in tensors if name != "parameters"}
+            self._curves[trial.fingerprint] = curves
+        return self._curves[trial.fingerprint]
 
     def results(self, kind: str, names: Iterable[str]) -> list[Result]:
         """The same as trials with their records."""

@@ -19,7 +19,7 @@ from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, unfit
-from orchestrator.plan import History, Result, Trial
+from orchestrator.plan import History, Result
 from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import OBJECTIVE, apart, by_family, champion, ranked
 from orchestrator.report import sweeps
@@ -54,7 +54,7 @@ class Findings:
     """What the champion's students said in the first evaluation."""
     labels: dict[str, np.ndarray]
     """Class ids of each split, by its name."""
-    curves: dict[str, dict[str, np.ndarray]]
+    curves: dict[str, Mapping[str, np.ndarray]]
     """Curves of shape (S, E) by metric, for the trials in `examples`."""
     under: Under | None = None
     """The noise by which the champion was chosen, if it was."""
@@ -221,7 +221,7 @@ def findings(
         logits_SNC=logits_SNC,
         labels={name.removesuffix(".labels"): labels_N for name, labels_N in labels.items()},
         curves={
-            one.trial.fingerprint: _curves(store, one.trial)
+            one.trial.fingerprint: history.curves(one.trial)
             for one in examples(order, chosen).values()
         },
     )
@@ -243,12 +243,6 @@ def examples(order: Sequence[Result], chosen: Result | None) -> dict[str, Result
         if all(result is not other for other in kept.values()):
             kept[what] = result
     return kept
-
-
-def _curves(store: Store, trial: Trial) -> dict[str, np.ndarray]:
-    """Without a body's parameters, which are a hundred times as large as all else."""
-    _, tensors = store.load(trial.kind, trial.fingerprint)
-    return {name: tensors[name] for name in tensors if name != "parameters"}
 
 
 def _beside(record: Record) -> bool:
