@@ -69,10 +69,10 @@ def train(
     where its spec cannot be trained on these texts, which may be one that a search came to, or a
     model that it loads is another than planned.
     """
-    family = families.of(job.spec)
-    family.check(job.spec, np.bincount(arrays["train.labels"]).tolist())
-    spec = as_read(job, store)
-    if not family.long:
+    family, spec = families.of(job.spec), as_read(job, store)
+    if family.long:
+        family.check(spec, np.bincount(arrays["train.labels"]).tolist())
+    else:
         torch.set_num_threads(1)
     began = time.perf_counter()
     inputs, kept = kinds.by_role(family.reads[0]).tensor, Kept(job, store)
@@ -89,7 +89,10 @@ def train(
             **({"kept": kept} if family.long else {}),
         )
     except Published:
-        return store.load(family.kind, job.fingerprint)[0]
+        kept.clear()
+        record = store.record(family.kind, job.fingerprint)
+        assert record is not None, "it has just been seen"
+        return record
     model = family.restore(spec, features, classes, trained.parameters_SP)
     model.predict(test.features_NH[:1])  # not timed: a process's first one may compile
     seconds = []

@@ -116,8 +116,8 @@ def walk(this: Sweep, began: float) -> int:
 
     1. Hold the sweep against other drivers, try where it writes, open MLflow, check who does the
        work, write down what is asked.
-    2. Make what trials are made from: features, and soft labels. Stop here if no teacher has earned
-       its students.
+    2. Make what trials are made from: features, soft labels and the like. Stop here if nothing is
+       left that can be trained.
     3. Train the students, and the references beside them.
     4. Rank them, register the champion, report.
     """

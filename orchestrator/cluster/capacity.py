@@ -42,8 +42,12 @@ def total(kind: str) -> int:
 
 def fits(held: Mapping[str, float]) -> bool:
     """Whether a node that is up, or that could be started, has so much of each resource."""
-    offered = [*up(), *(offer.resources for offer in nodes.startable().values())]
-    return any(all(node.get(kind, 0) >= much for kind, much in held.items()) for node in offered)
+
+    def has(node: Mapping[str, float]) -> bool:
+        return all(node.get(kind, 0) >= much for kind, much in held.items())
+
+    # Whoever is not on the head asks it what can be started.
+    return any(map(has, up())) or any(has(one.resources) for one in nodes.startable().values())
 
 
 def most(kind: str) -> float:

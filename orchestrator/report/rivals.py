@@ -74,11 +74,12 @@ class Line(NamedTuple):
 
 def lines(found: Findings) -> list[Line]:
     """A line for each family, best first; none where a sweep asked for one family alone."""
-    best = {name: results[0] for name, results in found.families.items()}
-    return [
-        _line(found, one, len(found.families[name]), best.get(families.family(name).control))
-        for name, one in best.items()
-    ]
+    lines = []
+    for name, (one, *others) in found.families.items():
+        controls = found.families.get(families.family(name).control, [])
+        alike = [each for each in controls if _body(each) == _body(one)]
+        lines.append(_line(found, one, 1 + len(others), next(iter(alike or controls), None)))
+    return lines
 
 
 def table(found: Findings, wide: bool) -> Table | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jobs import kinds
 from orchestrator.grid import Grid
-from orchestrator.plan import plan
+from orchestrator.plan import Searched, plan
 from orchestrator.plan.forecast import needs
 from orchestrator.plan.ranking import common
 from orchestrator.plan.reading import cuts
@@ -121,7 +121,10 @@ def check_workers(sweep: Sweep) -> None:
     if not sweep.missing:
         return
     taught = sum(not job.held for job in sweep.plan.taught)
-    long = [job for job in sweep.plan.sweep.asked if families.of(job.spec).long and not job.held]
+    asked = sweep.plan.sweep
+    # A search may lack trials whose base is there.
+    lacking = [job for job in asked.asked if isinstance(asked, Searched) or not job.held]
+    long = [job for job in lacking if families.of(job.spec).long]
     work = ["teacher"] * bool(taught) + ["student"] * (sweep.missing > taught)
     work += ["body"] * bool(long)
     sweep.session.connect()

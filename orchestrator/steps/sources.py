@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs import kinds
 from jobs.kinds import Job
+from jobs.kinds.kind import none
 from jobs.store import Record
 from orchestrator.console import Phase
 from orchestrator.plan import Trial
@@ -34,6 +35,8 @@ def make_sources(sweep: Sweep) -> Lacking:
     lacking: dict[str, ConfigError | TeacherError] = {}
     for job in sweep.plan.sources:
         first = next((name for name in job.made_from.values() if name in lacking), None)
+        if not first and lacking and job.fingerprint not in _read(sweep, told):
+            continue
         try:
             if first:
                 raise lacking[first]
@@ -89,6 +92,21 @@ def _source(sweep: Sweep, job: Job[Any]) -> Record:
             record = make(sweep, job, phase)
             phase.note = kind.note(job.spec)
     return record
+
+
+def _read(sweep: Sweep, lacking: Lacking) -> set[str]:
+    """What is still wanted, by fingerprint: by trials that are left, directly or through other
+    sources, or beside them."""
+    wanted = {
+        name
+        for trial in sweep.plan.sweep.asked
+        if not reason(trial, lacking)
+        for name in trial.made_from.values()
+    }
+    for job in reversed(sweep.plan.sources):
+        if job.fingerprint in wanted or kinds.kind(job.kind).beside is not none:
+            wanted |= {job.fingerprint, *job.made_from.values()}
+    return wanted
 
 
 def reason(trial: Trial, lacking: Lacking) -> str:

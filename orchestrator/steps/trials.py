@@ -29,7 +29,7 @@ Settings = Mapping[str, Any]
 def train(sweep: Sweep, tracker: Tracker, lacking: Lacking) -> dict[str, str]:
     """Run what is missing, then the references beside it. Returns why trials have no result.
 
-    `lacking`: why teachers gave no soft labels.
+    `lacking`: why some of what they read cannot be had.
     """
     asked = sweep.plan.sweep
     if isinstance(asked, Listed):

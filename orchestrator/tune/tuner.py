@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from jobs import kinds
 from jobs.kinds.job import Sources
 from jobs.store.patient import PatientStore
-from orchestrator.cluster import capacity
+from orchestrator.cluster import capacity, nodes
 from orchestrator.grid import Grid
 from orchestrator.grid.space import Search
 from orchestrator.plan import Result, Trial
@@ -42,6 +42,8 @@ RETRIES = 2
 """How often a trial whose worker died is started anew."""
 LOSSES = 10
 """How often a trial is given to another node, after those that Tune tried were lost."""
+REPLACED = nodes.START
+"""Seconds that a node which is gone has to come back, or another one like it."""
 LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 """What Ray says where not the worker, but its node or the way there is gone."""
 
@@ -50,7 +52,7 @@ def run_list(group: Group, trials: Sequence[Trial]) -> None:
     """Run every trial once, as many at a time as there is room for.
 
     One whose node is lost runs again: while Ray waits for a node that has been cut off, Tune may
-    use up all its tries on it, and where no other node has as much, a trial asks for less.
+    use up all its tries on it, and where no other node has as much, a trial asks for less in time.
     """
     for _ in range(LOSSES):
         names = tune.grid_search([kinds.written(trial) for trial in trials])
@@ -116,7 +118,8 @@ def _run(
     trainable = tune.with_parameters(
         _train,
         trial_of=trial_of,
-        arrays=dict(group.arrays),
+        # Each by itself, so that a node holds no more than its trials read.
+        arrays={sources: ray.put(dict(read)) for sources, read in group.arrays.items()},
         store=group.store.uri,
         watched=scheduler is not None,
     )
@@ -134,7 +137,7 @@ def _run(
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
-                stop=stranded if family.long else None,
+                stop=stranded if asked and family.long else None,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[callbacks],
                 verbose=0,
@@ -155,7 +158,7 @@ def _run(
 def _train(
     config: Mapping[str, Any],
     trial_of: Callable[[Mapping[str, Any]], Trial],
-    arrays: Mapping[Sources, Mapping[str, np.ndarray]],
+    arrays: Mapping[Sources, ray.ObjectRef[dict[str, np.ndarray]]],
     store: str,
     watched: bool,
 ) -> None:
@@ -183,7 +186,7 @@ def _train(
                     "there, or hide the GPU from Ray (CUDA_VISIBLE_DEVICES='')"
                 )
             _log(trial, "begins")
-            maker.train(trial, arrays[trial.sources], kept, report)
+            maker.train(trial, ray.get(arrays[trial.sources]), kept, report)
             _log(trial, "is published")
     except QdllmError as error:
         # Returned, not raised: it would go wrong again, and Tune would try it again.
@@ -219,10 +222,12 @@ def _room(held: Mapping[str, float]) -> int:
 
 
 class _Stranded(tune.Stopper):
-    """Ends a run that no node has room for any more, where one has for what would be asked now."""
+    """Ends a run that no node has had room for in a while, where one has for what would be asked
+    now."""
 
     def __init__(self, held: Mapping[str, float], now: Callable[[], Mapping[str, float]]) -> None:
-        self._held, self._now, self._looked = held, now, time.monotonic()
+        self._held, self._now = held, now
+        self._looked = self._fitted = time.monotonic()
         self.ended = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -235,10 +240,13 @@ class _Stranded(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Looks at the cluster every few seconds."""
-        if time.monotonic() - self._looked > capacity.PAUSE:
-            self._looked = time.monotonic()
-            stranded = not _room_for(self._held) and _room_for(self._now())
-            self.ended = self.ended or stranded
+        now = time.monotonic()
+        if now - self._looked > capacity.PAUSE:
+            self._looked = now
+            if _room_for(self._held):
+                self._fitted = now
+            elif now - self._fitted > REPLACED and _room_for(self._now()):
+                self.ended = True
         return self.ended
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from qdllm.circuits.circuit import weight_count
 from qdllm.circuits.spec import CircuitSpec
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, TrialError
 from qdllm.families.family import Family
 from qdllm.spec import Spec
 from qdllm.specs import EncoderSpec, FitSpec, Seeds, TrialSpec
@@ -75,13 +75,9 @@ class Qtc(Family[QtcSpec]):
 
     def check(self, spec: QtcSpec, texts_C: Sequence[int]) -> None:
         """Raise ConfigError where a window is wider than what it slides along."""
-        features, kernel = spec.encoder.features(), spec.kernel
-        if features is not None and _windows(spec, features) < 1:
-            raise ConfigError(
-                f"kernel.qubits: a window of {kernel.qubits} does not fit on {features:,} features "
-                f"with {kernel.pad:,} zeros at both ends; give a larger kernel.pad, fewer "
-                "kernel.qubits, or more features"
-            )
+        features = spec.encoder.features()
+        if problem := _too_wide(spec, features):
+            raise ConfigError(problem)
 
     def parameters(self, spec: QtcSpec, features: int, classes: int) -> int:
         """As Family does; the circuit's count also where they stay random, since a row has them.
@@ -102,6 +98,8 @@ class Qtc(Family[QtcSpec]):
         from qdllm.metrics import classification
 
         features, classes = train.features_NH.shape[1], 1 + int(train.labels_N.max())
+        if problem := _too_wide(spec, features):
+            raise TrialError(problem)  # one that a search came to
         rows = [_draw(spec, features, classes, seed) for seed in spec.seeds]
         model = Convolution(spec, features, classes, torch.stack(rows))
         parameters = model.parameters_SP.requires_grad_()
@@ -220,6 +218,17 @@ class Convolution:
 def _windows(spec: QtcSpec, features: int) -> int:
     """How many windows there are: d + 2·pad − k + 1."""
     return features + 2 * spec.kernel.pad - spec.kernel.qubits + 1
+
+
+def _too_wide(spec: QtcSpec, features: int | None) -> str:
+    """What is said where no window fits; empty where one does, or where nothing is known."""
+    if features is None or _windows(spec, features) > 0:
+        return ""
+    return (
+        f"kernel.qubits: a window of {spec.kernel.qubits} does not fit on {features:,} features "
+        f"with {spec.kernel.pad:,} zeros at both ends; give a larger kernel.pad, fewer "
+        "kernel.qubits, or more features"
+    )
 
 
 def _draw(spec: QtcSpec, features: int, classes: int, seed: int) -> "Tensor":

@@ -17,7 +17,7 @@ from qdllm.circuits.circuit import (
 )
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.fusion import Program, compile_gates
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, TrialError
 from qdllm.families.family import Family
 from qdllm.messages import shown
 from qdllm.processors import chips
@@ -97,6 +97,8 @@ class Quantum(Family[StudentSpec]):
         from qdllm.fit import distil
         from qdllm.student import circuit_core
 
+        if problem := _too_large(spec, len(train.labels_N)):
+            raise TrialError(problem)  # one that a search came to
         core = circuit_core(spec.circuit, spec.angles)
         if spec.circuit.noise:
             from qdllm.processors.training import Noisy

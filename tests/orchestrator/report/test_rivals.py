@@ -157,6 +157,19 @@ def test_a_rival_passes_its_control_or_is_said_not_to(higher, verdict, tmp_path)
     assert "control" not in notes["body on hard labels"]
 
 
+def test_the_control_has_the_same_body_where_there_is_one(tmp_path):
+    """Though another one is better in validation."""
+
+    def height(spec: TrialSpec) -> float:
+        best = {"pkd": (0, 1), "hard": (2,)}[spec.family]
+        return 0.9 if spec.body.layers == best else 0.8
+
+    axes = {"family": ("hard", "pkd"), "body.layers": ((0, 1), (2,))}
+    small = made_up(tmp_path, axes, height)
+    (note,) = (line.note for line in rivals.lines(small.found) if line.cells[0] == "PKD")
+    assert "its control, body on hard labels (+0.1000" in note
+
+
 def test_a_body_of_another_shape_is_no_control(tmp_path):
     """Of TinyBERT `hard` is one where both have the same body."""
     small = made_up(tmp_path / "other", {"family": ("hard", "tinybert")}, accuracy)

@@ -5,12 +5,12 @@ import pytest
 import readings
 from driven import ALONE, Sweep
 
-from jobs import teacher_states
+from jobs import features, teacher_states
 from orchestrator.execution.inprocess import InProcess
 from orchestrator.plan.history import result_of
 from orchestrator.report import champion
 from qdllm import families
-from qdllm.errors import TeacherError
+from qdllm.errors import ConfigError, TeacherError
 
 GRID = """
 base:
@@ -66,3 +66,12 @@ def test_what_takes_long_runs_side_by_side_whatever_it_reads(tmp_path, monkeypat
     assert "teacher's states cannot be had: its states say something else" in told
     assert "@champion" in told, "those that need none are there"
     assert not sweep.results("pkd")
+
+    def without(*_):
+        raise ConfigError("there is no such encoder")
+
+    monkeypatch.setattr(features, "run", without)
+    asked = ("--set", "family=[quantum, hard]", "--set", "encoder.pooling=max")
+    told = sweep.here(*ALONE, *asked, "--set", "teacher.rank=3", status=1)
+    assert "features cannot be had: there is no such encoder" in told
+    assert len(sweep.store.fingerprints("soft-labels")) == 1, "nobody was left to learn from others"

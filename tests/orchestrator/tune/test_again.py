@@ -7,8 +7,9 @@ from jobs.inputs import gather
 from orchestrator.tune import tuner
 
 
-def test_what_is_published_is_not_trained_again(tmp_path, capsys):
+def test_what_is_published_is_not_trained_again(tmp_path, capsys, monkeypatch):
     """As after a worker that was killed when it had published, and had not told so yet."""
+    monkeypatch.setattr(tuner.ray, "get", lambda here: here)
     small = sweep(tmp_path, axes={"fit.lr": (0.01, 0.1)})
     made, missing = small.trials
     arrays = {missing.sources: gather(small.store, missing.made_from, small.dataset)}

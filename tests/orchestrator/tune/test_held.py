@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.cluster import capacity
+from orchestrator.cluster.checks import Offer
 from orchestrator.grid import Grid
 from orchestrator.tune import tuner
 from orchestrator.tune.group import Group
@@ -28,17 +29,53 @@ def test_what_takes_long_has_a_gpu_or_all_cores_of_a_node(family, nodes, held, r
     assert tuner._room(held) == room
 
 
-def test_a_run_ends_that_has_no_room_left_where_less_would_do(monkeypatch):
-    """Of 16 and 8 cores the larger machine goes; nobody waits for it while there is the other."""
-    nodes = [{"CPU": 16}, {"CPU": 8}]
-    monkeypatch.setattr(capacity, "up", lambda: nodes)
-    monkeypatch.setattr(capacity.nodes, "startable", dict)
+@pytest.fixture
+def cluster(monkeypatch) -> tuple[list[dict], dict[str, Offer]]:
+    """Nodes that are up, and what could be started; a look at them whenever one is asked for."""
+    up, offers = [{"CPU": 16}, {"CPU": 8}], {}
+    monkeypatch.setattr(capacity, "up", lambda: up)
+    monkeypatch.setattr(capacity.nodes, "startable", lambda: offers)
     monkeypatch.setattr(capacity, "PAUSE", -1.0)
+    return up, offers
+
+
+def stopper() -> tuner._Stranded:
     family = families.family("hard")
-    stopper = tuner._Stranded(tuner._holds(GROUP, family), lambda: tuner._holds(GROUP, family))
-    assert not stopper.stop_all()
+    return tuner._Stranded(tuner._holds(GROUP, family), lambda: tuner._holds(GROUP, family))
+
+
+def test_a_run_ends_that_has_had_no_room_in_a_while_where_less_would_do(cluster, monkeypatch):
+    """Of 16 and 8 cores the larger machine goes; nobody waits for it for ever."""
+    nodes, _ = cluster
+    run = stopper()
+    assert not run.stop_all()
     del nodes[0]
-    assert stopper.stop_all()
-    nodes.clear()
-    again = tuner._Stranded({"cpu": 8}, lambda: tuner._holds(GROUP, family))
-    assert not again.stop_all(), "there is nobody to go to"
+    assert not run.stop_all(), "it may come back"
+    monkeypatch.setattr(tuner, "REPLACED", -1.0)
+    assert run.stop_all()
+    nodes.insert(0, {"CPU": 16})
+    assert run.stop_all(), "what has ended stays so"
+
+
+@pytest.mark.parametrize(
+    ("left", "offers"),
+    [([], {}), ([{"CPU": 8}], {"large": Offer({"CPU": 16}, 1)})],
+    ids=["nobody is there", "another one can be started"],
+)
+def test_a_run_waits_where_nothing_better_is_there(left, offers, cluster, monkeypatch):
+    nodes, startable = cluster
+    run = stopper()
+    nodes[:] = left
+    startable |= offers
+    monkeypatch.setattr(tuner, "REPLACED", -1.0)
+    assert not run.stop_all()
+
+
+def test_what_had_the_only_gpu_goes_to_cores_without_one(cluster, monkeypatch):
+    nodes, _ = cluster
+    nodes.append({"CPU": 0, "GPU": 1})
+    run = stopper()
+    nodes.pop()
+    monkeypatch.setattr(tuner, "REPLACED", -1.0)
+    assert run.stop_all()
+    assert tuner._holds(GROUP, families.family("hard")) == {"cpu": 16}
