@@ -1,5 +1,6 @@
-"""A long trial whose node goes, the largest of a real Ray's three, ends on a smaller one."""
+"""A long trial on a real Ray of several nodes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import readings
+import torch
 from checkout import ROOT
 from waiting import DEADLINE, until
 
@@ -29,14 +31,17 @@ def working() -> bool:
     return any("ImplicitFunc.train" in " ".join(child.cmdline()) for child in children)
 
 
-def lose_the_largest(folder: Path) -> None:
+def trained(folder: Path, lost: bool, *others: dict[str, int]) -> list[str]:
+    """Why a long trial has no result, on a real Ray with a head and such nodes.
+
+    `lost`: whether the first of them goes once the trial runs.
+    """
     from ray.cluster_utils import Cluster
 
     from orchestrator import cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **MEMORY})
-    large = nodes.add_node(num_cpus=2, **MEMORY)
-    nodes.add_node(num_cpus=1, **MEMORY)
+    first, *_ = [nodes.add_node(**other, **MEMORY) for other in others]
     family, task = families.family("hard"), readings.task(folder)
     tuning = {"epochs": 300, "batch_size": 16, "lr": 0.01}
     settings = readings.settings(family) | {"task": task.model_dump(), "tuning": tuning}
@@ -50,8 +55,9 @@ def lose_the_largest(folder: Path) -> None:
 
     def lose() -> None:
         until(working)
-        nodes.remove_node(large, allow_graceful=False)
+        nodes.remove_node(first, allow_graceful=False)
 
+    losing = threading.Thread(target=lose if lost else list)
     try:
         with cluster.connect(nodes.address):
             from orchestrator.tune import tuner
@@ -59,37 +65,56 @@ def lose_the_largest(folder: Path) -> None:
 
             tuner.REPLACED = 0.0
             group = Group(
-                Grid(name="stranded"),
+                Grid(name="long"),
                 {trial.sources: gather(store, trial.made_from, dataset)},
                 store,
                 folder,
                 ended=lambda trial, last: failures.extend(filter(None, [last.get("failed")])),
                 failed=lambda trial, reason: failures.append(reason),
             )
-            losing = threading.Thread(target=lose)
             losing.start()
             tuner.run_list(group, [trial])
             losing.join()
     finally:
         nodes.shutdown()
-    assert not failures, failures
-    assert store.has(trial.kind, trial.fingerprint)
+    return failures or ["no result"] * (not store.has(trial.kind, trial.fingerprint))
 
 
-@pytest.mark.slow
-def test_a_long_trial_ends_on_what_is_left(tmp_path):
+NODES = {
+    "lost": (True, {"num_cpus": 2}, {"num_cpus": 1}),
+    # As those of cluster.yaml are, but for the GPU itself.
+    "gpu": (False, {"num_cpus": 0, "num_gpus": 1}),
+}
+
+
+def told(case: str, folder: Path) -> list[str]:
     # In a process of its own, since Ray reads its settings once, when it is imported.
-    command = [sys.executable, __file__, str(tmp_path)]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     done = subprocess.run(
-        command,
+        [sys.executable, __file__, case, str(folder)],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_trial_whose_node_goes_ends_on_what_is_left(tmp_path):
+    """The largest of three, and no other one has as much."""
+    assert told("lost", tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU here")
+def test_a_gpus_node_needs_no_core_and_a_gpu_that_pytorch_does_not_see_is_told(tmp_path):
+    (why,) = told("gpu", tmp_path)
+    assert why.startswith(
+        "Ray lends it a GPU that PyTorch does not see; install a PyTorch with CUDA"
+    )
 
 
 if __name__ == "__main__":
-    lose_the_largest(Path(sys.argv[1]))
+    print(json.dumps(trained(Path(sys.argv[2]), *NODES[sys.argv[1]])))
