@@ -170,6 +170,7 @@ def _run(request: TrialRequest, progress: Progress) -> str:
     """Train, test and publish all seeds of one trial."""
     spec = families.parse(request.trial)
     dataset = data.load(spec.task)
+    families.of(spec).check(spec, dataset.train.counts_C)
     job = kinds.named(families.of(spec).kind, spec, spec.task, dataset.digest)
     run(job, dataset, Store(request.store), progress)
     return job.fingerprint
