@@ -11,6 +11,7 @@ from jobs import kinds, trial, words
 from jobs.inputs import gather
 from jobs.kinds import Job
 from jobs.kinds.features import FEATURES
+from jobs.kinds.job import Sources
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.teachers import SHORT, SOFT_LABELS
 from jobs.kinds.words import WORDS
@@ -132,12 +133,11 @@ def sweep(
     record = store.record(SWEEPS.name, made.name)
     assert record is not None
     small = SmallSweep(definition, dataset, made, store, record)
-    arrays: dict[tuple[tuple[str, str], ...], dict[str, np.ndarray]] = {}
+    arrays: dict[Sources, dict[str, np.ndarray]] = {}
     for job in (*small.references, *small.trials[: len(small.trials) - left_out]):
-        made_from = tuple(job.made_from.items())
-        if made_from not in arrays:
-            arrays[made_from] = gather(store, job.made_from, dataset)
-        trial.train(job, arrays[made_from], store)
+        if job.sources not in arrays:
+            arrays[job.sources] = gather(store, job.made_from, dataset)
+        trial.train(job, arrays[job.sources], store)
     found = small.found
     for job in (*under_noise(record, found.order), *agreements(found.families)):
         importlib.import_module(kinds.kind(job.kind).maker).run(job, dataset, store)
