@@ -38,7 +38,7 @@ def main() -> None:
         from orchestrator.tune import tuner
 
         tuner._train = nothing
-        shared = Grid(name="idle"), {(): {}}, Store(folder), Path(folder)
+        shared = Grid(name="idle"), {(): {}}, Store(folder)
         tuner.run_list(Group(*shared, ended, failed), trials)
     clocks.write(file)
     sys.exit("\n".join(failures) or None)

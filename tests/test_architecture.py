@@ -20,8 +20,11 @@ HOMES = {
         "orchestrator/cluster/nodes.py",
         "orchestrator/cluster/work.py",
         "orchestrator/spot.py",
+        "orchestrator/tune/room.py",
+        "orchestrator/tune/schedulers.py",
         "orchestrator/tune/searcher.py",
         "orchestrator/tune/tuner.py",
+        "orchestrator/tune/watch.py",
         "jobs/teacher.py",
     },
     "mlflow": {

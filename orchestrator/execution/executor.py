@@ -33,10 +33,13 @@ class Executor(Protocol):
         """
         ...
 
-    def check(self, store: Store, work: Collection[str], say: Callable[[str], None]) -> None:
+    def check(
+        self, store: Store, work: Collection[str], cores: float, say: Callable[[str], None]
+    ) -> None:
         """Find out whether it can do that work, of nodes.WORK, before anything is paid for.
 
-        Raises ConfigError with a line for each thing that stands in the way.
+        `cores`: what a trial holds that takes no time to speak of. Raises ConfigError with a line
+        for each thing that stands in the way.
         """
         ...
 

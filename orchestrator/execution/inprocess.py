@@ -35,7 +35,9 @@ class InProcess:
         """As Executor does."""
         yield lambda: ""
 
-    def check(self, store: Store, work: Collection[str], say: Callable[[str], None]) -> None:
+    def check(
+        self, store: Store, work: Collection[str], cores: float, say: Callable[[str], None]
+    ) -> None:
         """As Executor does: whether the store can be written."""
         nodes.refuse({nodes.DRIVER: [checks.store(store.uri, "", nodes.DRIVER)]})
 

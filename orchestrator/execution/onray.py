@@ -14,6 +14,7 @@ from orchestrator.console import Phase
 from orchestrator.grid.space import Search
 from orchestrator.plan import Result, Trial
 from orchestrator.tune.group import Group
+from qdllm.errors import ConfigError
 from qdllm.texts.data import Dataset
 
 
@@ -36,11 +37,18 @@ class OnRay:
         with cluster.connect(self._address, lost) as status:
             yield status
 
-    def check(self, store: Store, work: Collection[str], say: Callable[[str], None]) -> None:
+    def check(
+        self, store: Store, work: Collection[str], cores: float, say: Callable[[str], None]
+    ) -> None:
         """As Executor does."""
-        from orchestrator.cluster import nodes
+        from orchestrator.cluster import capacity, nodes
 
         nodes.before(store, self._address, work, say)
+        if not capacity.fits({"CPU": cores}):
+            raise ConfigError(
+                f"resources.cpu: {cores:g} cores were asked for each trial, but no node has more "
+                f"than {capacity.largest('CPU')}; give at most so many"
+            )
 
     def run(self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:
         """As Executor does."""

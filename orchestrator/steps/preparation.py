@@ -1,6 +1,7 @@
 """Before the walk: what a sweep needs is named and shown, then what it stands on is opened."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from jobs import kinds
 from orchestrator.grid import Grid
@@ -128,9 +129,9 @@ def check_workers(sweep: Sweep) -> None:
     work = ["teacher"] * bool(taught) + ["student"] * (sweep.missing > taught)
     work += ["body"] * bool(long)
     sweep.session.connect()
-    check, say = sweep.session.executor.check, lambda note: None
+    check = partial(sweep.session.executor.check, sweep.store, work, sweep.definition.resources.cpu)
     if sweep.session.locations.ray in ("local", "none"):
-        check(sweep.store, work, say)
+        check(lambda note: None)
         return
     with sweep.terminal.phase("nodes") as phase:
-        check(sweep.store, work, lambda note: phase.update(0, note=note))
+        check(lambda note: phase.update(0, note=note))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,6 @@ class Group:
     """What `jobs.inputs.gather` gave, by what they are made from; Ray's object store holds it once
     per node."""
     store: Store
-    folder: Path
-    """Tune's own state goes to a folder in it that is gone afterwards: the store is the truth."""
     ended: Callable[[Trial, Mapping[str, Any]], None]
     """Called in the driver when a trial ended by itself, or was stopped, with its last report."""
     failed: Callable[[Trial, str], None]

@@ -297,7 +297,9 @@ def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     sweep = warm.copy(tmp_path / "a home")
     settings = ("--set", "fit.epochs=30", "--set", f"fit.lr=[{RATES}]")
     scheduled = (*settings, "--set", "scheduler=asha", *ONE_BY_ONE)
-    output = sweep.run(*scheduled)
+    failing = ("--set", f"fit.lr=[{RATES}, 1.0e+38]")
+    output = sweep.run(*scheduled, *failing, status=1)
+    assert len(re.findall(r"trial \w+ \(.*\): training diverged", output)) == 2
     finished, stopped = sweep.created(), sweep.created("stopped")
     assert len(finished) + len(stopped) == TRIALS
     told = re.findall(r"trial (\w+) \(.*\): stopped by asha after epoch \d+\n", output)
@@ -308,7 +310,7 @@ def test_what_a_scheduler_stops_is_told_and_left_alone(warm, tmp_path):
     assert table(again) == table(output)
     assert planned(sweep.here(*settings, *ALONE)) == (len(finished), len(stopped))
     assert len(sweep.created()) == TRIALS
-    assert set(sweep.runs().values()) == {("FINISHED", "")}
+    assert {status for status, _ in sweep.runs().values()} == {"FINISHED", "FAILED"}
 
 
 def test_another_grid_of_the_same_name_says_what_is_other(undisturbed):

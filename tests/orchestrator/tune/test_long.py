@@ -60,15 +60,14 @@ def trained(folder: Path, lost: bool, *others: dict[str, int]) -> list[str]:
     losing = threading.Thread(target=lose if lost else list)
     try:
         with cluster.connect(nodes.address):
-            from orchestrator.tune import tuner
+            from orchestrator.tune import room, tuner
             from orchestrator.tune.group import Group
 
-            tuner.REPLACED = 0.0
+            room.REPLACED = 0.0
             group = Group(
                 Grid(name="long"),
                 {trial.sources: gather(store, trial.made_from, dataset)},
                 store,
-                folder,
                 ended=lambda trial, last: failures.extend(filter(None, [last.get("failed")])),
                 failed=lambda trial, reason: failures.append(reason),
             )

@@ -78,7 +78,6 @@ def watched(folder: Path) -> list[tuple[float, list[int]]]:
             Grid(name="memory"),
             {trial(0).sources: arrays},
             Store(str(folder / "store")),
-            folder,
             ended=lambda trial, last: failures.extend(filter(None, [last.get("failed")])),
             failed=lambda trial, reason: failures.append(reason),
         )

@@ -14,7 +14,7 @@ from orchestrator.grid import Grid
 from orchestrator.grid.space import Search
 from orchestrator.plan import plan
 from orchestrator.tune import tuner
-from orchestrator.tune.tuner import scheduler_of
+from orchestrator.tune.schedulers import scheduler_of
 from qdllm import families
 from qdllm.texts import data
 
@@ -57,6 +57,19 @@ def test_a_search_is_judged_by_its_own_objective(name):
     search = Search(space=SPACE, objectives={"val.ece.mean": "minimize"})
     scheduler = scheduler_of(Grid(name="g", scheduler=name, search=search))
     assert stopped(scheduler, "val.ece", *[0.1] * 6, 0.4) == {6: 2}
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_what_ends_without_an_epoch_puts_no_scheduler_out(name):
+    """A trial that failed, or that another sweep has published meanwhile."""
+    scheduler = scheduler_of(Grid(name="g", scheduler=name))
+    controller = SimpleNamespace(get_live_trials=list)
+    ended, other = Trial("ended"), Trial("other")
+    for trial in (ended, other):
+        scheduler.on_trial_add(controller, trial)
+    scheduler.on_trial_complete(controller, ended, {"failed": "it diverged"})
+    told = {"epoch": 2, "val.accuracy": 0.9}
+    assert scheduler.on_trial_result(controller, other, told) == TrialScheduler.CONTINUE
 
 
 def test_without_one_no_trial_is_stopped():

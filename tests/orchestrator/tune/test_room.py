@@ -4,16 +4,17 @@ import pytest
 
 from orchestrator.cluster import capacity
 from orchestrator.cluster.checks import Offer
+from orchestrator.execution.onray import OnRay
 from orchestrator.grid import Grid
-from orchestrator.tune import tuner
-from orchestrator.tune.group import Group
+from orchestrator.tune import room
 from qdllm import families
+from qdllm.errors import ConfigError
 
-GROUP = Group(Grid(name="g", resources={"cpu": 0.5}), {}, None, None, print, print)
+GRID = Grid(name="g", resources={"cpu": 0.5})
 
 
 @pytest.mark.parametrize(
-    ("family", "nodes", "held", "room"),
+    ("family", "nodes", "asked", "at_once"),
     [
         ("quantum", [{"CPU": 4}, {"CPU": 8, "GPU": 1}], {"cpu": 0.5}, 24),
         # As the GPU nodes of cluster.yaml are: without a core that a student could hold.
@@ -22,11 +23,23 @@ GROUP = Group(Grid(name="g", resources={"cpu": 0.5}), {}, None, None, print, pri
         ("hard", [], {"cpu": 1}, 1),
     ],
 )
-def test_what_takes_long_has_a_gpu_or_all_cores_of_a_node(family, nodes, held, room, monkeypatch):
+def test_what_takes_long_has_a_gpu_or_all_cores_of_a_node(
+    family, nodes, asked, at_once, monkeypatch
+):
     monkeypatch.setattr(capacity, "up", lambda: nodes)
     monkeypatch.setattr(capacity.nodes, "startable", dict)
-    assert tuner._holds(GROUP, families.family(family)) == held
-    assert tuner._room(held) == room
+    assert room.held(GRID, families.family(family)) == asked
+    assert room.at_once(asked) == at_once
+
+
+def test_cores_that_no_node_has_are_refused_before_anything_is_paid_for(monkeypatch):
+    """Ray would wait for such a node for ever."""
+    monkeypatch.setattr(capacity, "up", lambda: [{"CPU": 2}, {"CPU": 3}])
+    monkeypatch.setattr(capacity.nodes, "startable", dict)
+    monkeypatch.setattr(capacity.nodes, "before", lambda *_: None)
+    OnRay("local").check(None, ["student"], 3, print)
+    with pytest.raises(ConfigError, match=r"resources\.cpu: 3\.5 cores .* no node has more than 3"):
+        OnRay("local").check(None, ["student"], 3.5, print)
 
 
 @pytest.fixture
@@ -39,9 +52,12 @@ def cluster(monkeypatch) -> tuple[list[dict], dict[str, Offer]]:
     return up, offers
 
 
-def stopper() -> tuner._Stranded:
-    family = families.family("hard")
-    return tuner._Stranded(tuner._holds(GROUP, family), lambda: tuner._holds(GROUP, family))
+def held() -> dict[str, float]:
+    return room.held(GRID, families.family("hard"))
+
+
+def stopper() -> room.Stranded:
+    return room.Stranded(held(), held)
 
 
 def test_a_run_ends_that_has_had_no_room_in_a_while_where_less_would_do(cluster, monkeypatch):
@@ -51,7 +67,7 @@ def test_a_run_ends_that_has_had_no_room_in_a_while_where_less_would_do(cluster,
     assert not run.stop_all()
     del nodes[0]
     assert not run.stop_all(), "it may come back"
-    monkeypatch.setattr(tuner, "REPLACED", -1.0)
+    monkeypatch.setattr(room, "REPLACED", -1.0)
     assert run.stop_all()
     nodes.insert(0, {"CPU": 16})
     assert run.stop_all(), "what has ended stays so"
@@ -67,7 +83,7 @@ def test_a_run_waits_where_nothing_better_is_there(left, offers, cluster, monkey
     run = stopper()
     nodes[:] = left
     startable |= offers
-    monkeypatch.setattr(tuner, "REPLACED", -1.0)
+    monkeypatch.setattr(room, "REPLACED", -1.0)
     assert not run.stop_all()
 
 
@@ -76,6 +92,6 @@ def test_what_had_the_only_gpu_goes_to_cores_without_one(cluster, monkeypatch):
     nodes.append({"CPU": 0, "GPU": 1})
     run = stopper()
     nodes.pop()
-    monkeypatch.setattr(tuner, "REPLACED", -1.0)
+    monkeypatch.setattr(room, "REPLACED", -1.0)
     assert run.stop_all()
-    assert tuner._holds(GROUP, families.family("hard")) == {"cpu": 16}
+    assert held() == {"cpu": 16}
