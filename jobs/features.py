@@ -14,7 +14,8 @@ from jobs.command import Progress, main, silent
 from jobs.kinds import Job
 from jobs.kinds.features import ENCODER, FEATURES
 from jobs.requests import FeaturesRequest
-from jobs.store import Store, unfit
+from jobs.store import Record, Store, unfit
+from jobs.store.inventory import peek
 from qdllm.encoder import Encoder
 from qdllm.models import FITTED, pinned
 from qdllm.specs import EncoderSpec
@@ -96,9 +97,9 @@ def _of_other_splits(
     tells of the encoder, which is less in those of earlier versions; None: nothing."""
     wanted = job.spec.model_dump(mode="json")
     for fingerprint in sorted(store.fingerprints(FEATURES.name)):
-        record = store.record(FEATURES.name, fingerprint)
+        record = peek(store, (FEATURES.name, fingerprint))
         if (
-            record is None
+            not isinstance(record, Record)
             or record.summary.get("of") != dataset.digest
             or record.made_from["model"] != job.made_from["model"]
             or {**record.spec, "model": ""} != {**wanted, "model": ""}

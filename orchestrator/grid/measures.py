@@ -8,6 +8,11 @@ COSTS = ("parameters", "seconds_per_epoch", "inference_us")
 OBJECTIVES = (*(f"{curve}.mean" for curve in CURVES), *COSTS)
 
 
+def asks_a_teacher(name: str) -> bool:
+    """Whether a metric is one of those that only what a teacher taught has."""
+    return name.startswith("val.agreement")
+
+
 def looks_at_test(name: str) -> bool:
     """Whether a metric is measured on the test split, which takes no part in choosing."""
     return name.startswith(("test.", "accuracy_per_"))

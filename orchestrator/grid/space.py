@@ -26,6 +26,7 @@ from orchestrator.grid.measures import COSTS, OBJECTIVES, looks_at_test
 from orchestrator.grid.product import MOST_TRIALS, Point
 from orchestrator.grid.settings import SHARED, kind, nested, searchable
 from qdllm import families
+from qdllm.circuits import openqasm
 from qdllm.errors import ConfigError, nearest
 from qdllm.messages import shown
 from qdllm.spec import Spec, flat
@@ -44,7 +45,20 @@ class Choices:
     values: tuple[Any, ...]
 
     def __contains__(self, value: Any) -> bool:
-        return value in self.values
+        return self.named(value) in self.values
+
+    def named(self, value: Any) -> Any:
+        """As the choices have it: a circuit that lay in another file is the same one."""
+        if not (isinstance(value, str) and openqasm.is_text(value)):
+            return value
+        alike = (
+            one
+            for one in self.values
+            if isinstance(one, str)
+            and openqasm.is_text(one)
+            and openqasm.digest(one) == openqasm.digest(value)
+        )
+        return next(alike, value)
 
 
 class _Range(Spec):
@@ -208,7 +222,10 @@ def at(base: TrialSpec, point: Mapping[str, Any]) -> TrialSpec:
 def point(search: Search, spec: TrialSpec) -> dict[str, Any]:
     """The spec's coordinates in the space, whether or not they lie within its bounds."""
     settings = flat(spec.model_dump(mode="json"))
-    return {key: settings[key] for key in search.space}
+    return {
+        key: where.named(settings[key]) if isinstance(where, Choices) else settings[key]
+        for key, where in search.dimensions.items()
+    }
 
 
 def inside(search: Search, spec: TrialSpec) -> bool:

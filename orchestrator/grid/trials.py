@@ -8,8 +8,10 @@ from typing import Any
 
 from jobs import kinds
 from jobs.kinds import Source
+from jobs.kinds.teachers import SOFT_LABELS
 from orchestrator.grid import product, space
 from orchestrator.grid.definition import Grid
+from orchestrator.grid.measures import asks_a_teacher
 from orchestrator.grid.product import Point
 from orchestrator.grid.settings import has, nested, single
 from qdllm import families
@@ -64,6 +66,12 @@ def specs(grid: Grid) -> list[TrialSpec]:
                     )
             continue
         of_base = sources
+        for name in filter(asks_a_teacher, grid.search.objectives if grid.search else ()):
+            if SOFT_LABELS.role not in sources:
+                problems.append(
+                    f"{grid.origin(f'search.objectives.{name}')}{name!r} is what a teacher's own "
+                    f"students have, and nobody teaches {_named(spec)}; use another objective"
+                )
         moved = tuple(point for point in combination if not own.keys().isdisjoint(point.settings))
         for point in product.twice(moved, found.setdefault(spec, moved)):
             message = f"{point.axis} names a value twice; each may stand once"
@@ -84,6 +92,11 @@ def specs(grid: Grid) -> list[TrialSpec]:
         )
     _refuse(problems)
     return list(found)
+
+
+def _named(spec: TrialSpec) -> str:
+    family = families.of(spec)
+    return f"family {family.name}" + " without a teacher" * (SOFT_LABELS.role in family.reads)
 
 
 def by_task(specs: Sequence[TrialSpec]) -> dict[TaskSpec, list[TrialSpec]]:

@@ -10,10 +10,12 @@ from jobs.kinds import Job
 from jobs.kinds.job import Sources
 from jobs.kinds.trials import STOPPED
 from jobs.store import Record, Store, parsed
+from jobs.store.inventory import peek
 from orchestrator.grid.space import Search, at, inside, point
 from orchestrator.plan.graph import Trial, grouped, references
 from orchestrator.plan.ranking import Result, ranked
 from qdllm import families
+from qdllm.errors import ConfigError
 from qdllm.spec import fingerprint
 
 READERS = 32
@@ -37,9 +39,23 @@ class History:
 
         Raises DamagedError or VersionError for one that cannot be read.
         """
+        return self._records(kind, names, self.store.record)
+
+    def readable(self, kind: str) -> list[Record]:
+        """All records of a kind, in the order of their names, but those that cannot be read: they
+        may be another sweep's, or another version's. What is asked for by name raises."""
+        return self._records(kind, sorted(self.store.fingerprints(kind)), self._peek)
+
+    def _peek(self, kind: str, name: str) -> Record | None:
+        found = peek(self.store, (kind, name))
+        return found if isinstance(found, Record) else None
+
+    def _records(
+        self, kind: str, names: Iterable[str], read: Callable[[str, str], Record | None]
+    ) -> list[Record]:
         names = list(names)
         new = [name for name in dict.fromkeys(names) if (kind, name) not in self._read]
-        for record in read_all(lambda name: self.store.record(kind, name), new):
+        for record in read_all(lambda name: read(kind, name), new):
             self._read[kind, record.fingerprint] = record
         return [self._read[kind, name] for name in names if (kind, name) in self._read]
 
@@ -65,17 +81,15 @@ class History:
         With STOPPED's name as `kind`, the trials there that a scheduler has stopped and nobody has
         finished.
         """
-        names = self.store.fingerprints(kind or base.kind)
-        if kind == STOPPED.name:
-            names -= self.store.fingerprints(base.kind)
+        done = self.store.fingerprints(base.kind) if kind == STOPPED.name else frozenset[str]()
         alike = [
-            record.fingerprint
-            for record in self.records(kind or base.kind, sorted(names))
-            if record.made_from == base.made_from
+            result_of(record)
+            for record in self.readable(kind or base.kind)
+            if record.made_from == base.made_from and record.fingerprint not in done
         ]
         return [
             result
-            for result in self.results(kind or base.kind, alike)
+            for result in alike
             if type(result.trial.spec) is type(base.spec) and _lies_in(search, base, result.trial)
         ]
 
@@ -93,8 +107,13 @@ def result_of(record: Record) -> Result:
 
 def _lies_in(search: Search, base: Trial, trial: Trial) -> bool:
     """Whether a trial is what the search would call by that name."""
-    near = at(base.spec, point(search, trial.spec))
-    return inside(search, trial.spec) and fingerprint(near, **base.made_from) == trial.fingerprint
+    if not inside(search, trial.spec):
+        return False
+    try:
+        near = at(base.spec, point(search, trial.spec))
+    except ConfigError:
+        return False  # the base is one that does not go together with this point
+    return fingerprint(near, **base.made_from) == trial.fingerprint
 
 
 def after_search(tried: Sequence[Result]) -> list[Trial]:

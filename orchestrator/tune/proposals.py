@@ -10,7 +10,7 @@ from jobs.store import Store
 from orchestrator.grid.space import Search, at, point
 from orchestrator.plan import Result, Trial
 from orchestrator.tune.sampler import Suggestions
-from qdllm.errors import StoreError
+from qdllm.errors import ConfigError, StoreError
 
 REPEATS = 10
 """After a sampler has named so many known points, one after another, points are drawn instead."""
@@ -47,7 +47,12 @@ class Proposals:
         for attempt in range(REPEATS + DRAWS):
             drawn = None if attempt < REPEATS else self._suggestions.draw()
             number, suggested = self._suggestions.ask(drawn)
-            trial = trial_at(self._base, suggested)
+            try:
+                trial = trial_at(self._base, suggested)
+            except ConfigError:
+                # Values that go with the base each, but not with one another.
+                self._suggestions.tell(number, None)
+                continue
             if trial.fingerprint not in self._known.keys() | running:
                 self._running[name] = number, trial
                 return suggested
@@ -66,7 +71,7 @@ class Proposals:
             record = None if failed else self._store.record(trial.kind, trial.fingerprint)
             if record:
                 values = Result(trial, record).objectives(self._search.objectives)
-            elif last and "failed" not in last:
+            elif last and "epoch" in last:
                 self._stopped(trial, last)
         self._known[trial.fingerprint] = values
         self._suggestions.tell(number, values)

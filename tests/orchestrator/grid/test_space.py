@@ -201,6 +201,19 @@ FILES = {
         3,
         "scheduler 'asha' stops trials by one objective that every epoch brings",
     ),
+    "agreement where nobody teaches": (
+        "space: {fit.lr: [1]}\n  objectives: {val.agreement.mean: maximize}\n"
+        "base: {teacher.model: none, loss.alpha: 0}",
+        3,
+        "'val.agreement.mean' is what a teacher's own students have, and nobody teaches family "
+        "quantum without a teacher; use another objective",
+    ),
+    "agreement of what learns from labels": (
+        "space: {tuning.lr: [1]}\n  objectives: {val.agreement.mean: maximize}\n"
+        "base: {family: hard}",
+        3,
+        "nobody teaches family hard; use another objective",
+    ),
     "a scheduler without a curve": (
         "space: {fit.lr: [1]}\n  objectives: {parameters: minimize}\nscheduler: median",
         3,

@@ -12,10 +12,14 @@ from small_sweep import SmallSweep, made_up
 from jobs.kinds import Job
 from jobs.kinds.trials import STOPPED
 from jobs.store import Store
-from orchestrator.grid.space import Search
+from jobs.store.record import DamagedError
+from orchestrator.grid.space import Search, at, point
 from orchestrator.plan import Trial
 from orchestrator.report import findings
+from orchestrator.report.evaluations import of_student
 from qdllm import families
+from qdllm.circuits import openqasm
+from qdllm.circuits.spec import CircuitSpec
 
 STUDENTS = families.family("quantum").kind
 AXES = {"circuit.layers": (1, 2, 3), "fit.lr": (0.01, 0.1), "angles": ("raw", "minmax")}
@@ -124,6 +128,48 @@ def test_other_sources_and_other_families_lie_outside(small):
     assert names(small.history.in_space(SEARCH, base)) == lying(small)
     around = Job.of(tanh.kind, head, base.made_from)
     assert names(small.history.in_space(SEARCH, around)) == [around.fingerprint]
+
+
+def test_what_nobody_can_read_is_no_part_of_a_search(small):
+    """It may be another sweep's, or another version's; what is asked for by name raises."""
+    base, damaged = small.trials[0], lying(small)[-1]
+    small.store.put(f"{STUDENTS}/{damaged}/record.json", "{")
+    small.store.put(f"{STUDENTS}/{'9' * 16}/record.json", '{"schema": 99}')
+    small.store.put(f"evaluations/{'9' * 16}/record.json", "{")
+    assert names(small.history.in_space(SEARCH, base)) == lying(small)[:-1]
+    assert not of_student(small.history, damaged)
+    with pytest.raises(DamagedError):
+        small.history.records(STUDENTS, [damaged])
+
+
+def test_a_circuit_of_ones_own_beside_a_search_is_none_of_it(small, tmp_path):
+    """Its ansatz is called `file`, which without one is a mistake."""
+    base = small.trials[0]
+    (tmp_path / "mine.qasm").write_text(
+        "OPENQASM 3.0;\ninput float[64] x;\ninput float[64] a;\nqubit[3] q;\nrx(x) q[0];\n"
+        "rx(a) q[0];\n"
+    )
+    circuit = CircuitSpec.parse({"file": str(tmp_path / "mine.qasm")})
+    own = base.spec.model_copy(update={"circuit": circuit})
+    write(small.store, Job.of(STUDENTS, own, base.made_from))
+    search = Search(space={"circuit.ansatz": ["published", "textbook"], **SEARCH.space})
+    assert names(small.history.in_space(search, base)) == lying(small)
+
+
+def test_a_circuit_that_lay_in_another_file_is_the_same_one(small, tmp_path):
+    base, text = small.trials[0], "OPENQASM 3.0;\ninput float[64] a;\nqubit[3] q;\nrx(a) q[0];\n"
+    layers = []
+    for name in ("first.qasm", "second.qasm"):
+        (tmp_path / name).write_text(text)
+        layers.append(openqasm.read(str(tmp_path / name)))
+    assert layers[0] != layers[1]
+    specs = [at(base.spec, {"circuit.ansatz": one, "circuit.qubits": 3}) for one in layers]
+    trials = [Job.of(STUDENTS, spec, base.made_from) for spec in specs]
+    assert trials[0].fingerprint == trials[1].fingerprint
+    write(small.store, trials[0])
+    search = Search(space={"circuit.ansatz": ["published", layers[1]]})
+    (found,) = small.history.in_space(search, trials[1])
+    assert point(search, found.trial.spec) == {"circuit.ansatz": layers[1]}
 
 
 def test_what_a_scheduler_stopped_is_tried_unless_it_was_finished(small, reads):

@@ -12,6 +12,7 @@ from orchestrator.plan import History, Trial
 from orchestrator.tune.proposals import Proposals, trial_at
 from orchestrator.tune.sampler import Suggestions
 from orchestrator.tune.searcher import TuneSearcher
+from qdllm.circuits import openqasm
 from qdllm.families.quantum import StudentSpec
 from qdllm.families.tanh import TanhSpec
 
@@ -75,6 +76,21 @@ def test_every_point_is_tried_once_and_then_the_search_ends(store, sampler, seed
     assert len(seen) == len(set(seen)) == POINTS
     assert asking(search, store).suggest("0") == "FINISHED"
     assert not [one for one in study(asked) if one.state == TrialState.RUNNING]
+
+
+def test_values_that_do_not_go_together_are_passed_by(store, tmp_path):
+    """A layer of six qubits, and a circuit of four; each goes with the base."""
+    (tmp_path / "six.qasm").write_text(
+        "OPENQASM 3.0;\ninput float[64] a;\nqubit[6] q;\nrx(a) q[5];\n"
+    )
+    layer = openqasm.read(str(tmp_path / "six.qasm"))
+    search = Search(space={"circuit.ansatz": ["published", layer], "circuit.qubits": [4, 6]})
+    base = Trial.of("students", StudentSpec.parse({"circuit": {"qubits": 6}}), MADE_FROM)
+    asked, seen = Proposals(search, base, [], store), []
+    while (found := asked.next(str(len(seen)))) is not None:
+        seen.append((found["circuit.ansatz"], found["circuit.qubits"]))
+        asked.ended(str(len(seen) - 1), {"failed": "not trained here"})
+    assert sorted(seen) == sorted([("published", 4), ("published", 6), (layer, 6)])
 
 
 def test_a_search_that_goes_on_knows_all_that_came_before(store):
