@@ -22,7 +22,8 @@ from orchestrator.steps import (
     prepare,
     train,
 )
-from qdllm.errors import ConfigError
+from qdllm.errors import ConfigError, JobError, QdllmError
+from qdllm.messages import several
 from qdllm.models import KNOWN
 
 
@@ -95,7 +96,7 @@ def sweep(chosen: argparse.Namespace) -> int:
         if chosen.dry_run:
             return 0
         with session.interruptible():
-            return max(walk(this, began) for this in sweeps)
+            return walk_all(sweeps, began)
 
 
 def read_grid(chosen: argparse.Namespace) -> grid.Grid:
@@ -109,6 +110,25 @@ def read_grid(chosen: argparse.Namespace) -> grid.Grid:
             )
         definition = grid.override(definition, [f"search.trials={chosen.trials}"])
     return grid.on(definition, chosen.task, chosen.data, chosen.teacher)
+
+
+def walk_all(sweeps: Sequence[Sweep], began: float) -> int:
+    """The walks, one after the other. Returns 0, or 1 if a trial failed. `began`: as of `walk`.
+
+    Of several, what ends one ends no other: a JobError at the end says once more what it was.
+    """
+    if len(sweeps) == 1:
+        return walk(sweeps[0], began)
+    ended, failed = list[int](), list[str]()
+    for this in sweeps:
+        try:
+            ended.append(walk(this, began))
+        except QdllmError as error:
+            failed.append(f"{this.model}: {error}")
+            this.terminal.print(f"{this.model} ends here, and the others go on: {error}")
+    if failed:
+        raise JobError(several(failed))
+    return max(ended)
 
 
 def walk(this: Sweep, began: float) -> int:

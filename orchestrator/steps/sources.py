@@ -15,27 +15,25 @@ from orchestrator.plan import Trial
 from orchestrator.report import tables
 from orchestrator.steps import lock
 from orchestrator.steps.session import Sweep
-from qdllm.errors import ConfigError, TeacherError
+from qdllm.errors import ConfigError, JobError, TeacherError
 from qdllm.intervals import share
 
 TEACHER_MARGIN = 0.1
 """A teacher must beat the majority class by ten points, or by half of what is left above it."""
 
-Lacking = dict[str, str]
+Lacking = dict[str, ConfigError | JobError | TeacherError]
 """Why results cannot be had, by fingerprint."""
 
 
 def make_sources(sweep: Sweep) -> Lacking:
     """Make what is missing, and see whether each teacher has earned its students.
 
-    Returns why some cannot be had. Raises the ConfigError or TeacherError after which no trial is
-    left.
+    Returns why some cannot be had. Raises the error after which no trial is left.
     """
-    floor, told = _floor(sweep), Lacking()
-    lacking: dict[str, ConfigError | TeacherError] = {}
+    floor, lacking = _floor(sweep), Lacking()
     for job in sweep.plan.sources:
         first = next((name for name in job.made_from.values() if name in lacking), None)
-        if not first and lacking and job.fingerprint not in _read(sweep, told):
+        if not first and lacking and job.fingerprint not in _read(sweep, lacking):
             continue
         try:
             if first:
@@ -43,9 +41,9 @@ def make_sources(sweep: Sweep) -> Lacking:
             record = _source(sweep, job)
             if job in sweep.plan.taught:
                 _earn(sweep, record, floor)
-        except (ConfigError, TeacherError) as error:
-            lacking[job.fingerprint], told[job.fingerprint] = error, str(error)
-            if all(reason(trial, told) for trial in sweep.plan.sweep.asked):
+        except (ConfigError, JobError, TeacherError) as error:
+            lacking[job.fingerprint] = error
+            if all(reason(trial, lacking) for trial in sweep.plan.sweep.asked):
                 raise
             if not first:
                 of = f" of {job.spec.model}" if job in sweep.plan.taught else ""
@@ -53,7 +51,7 @@ def make_sources(sweep: Sweep) -> Lacking:
                 sweep.terminal.print(f"{label}{of} cannot be had: {error}")
         else:
             sweep.terminal.print(*filter(None, [kinds.kind(job.kind).line(record)]))
-    return told
+    return lacking
 
 
 def make(sweep: Sweep, job: Job[Any], phase: Phase) -> Record:
@@ -111,7 +109,7 @@ def _read(sweep: Sweep, lacking: Lacking) -> set[str]:
 
 def reason(trial: Trial, lacking: Lacking) -> str:
     """Why a trial cannot be run: what it is made from is lacking. Empty if nothing is."""
-    return next((lacking[name] for name in trial.made_from.values() if name in lacking), "")
+    return next((str(lacking[name]) for name in trial.made_from.values() if name in lacking), "")
 
 
 def _earn(sweep: Sweep, record: Record, floor: float) -> None:

@@ -1,7 +1,8 @@
 """The trials: what is held is told, what is missing is run, by list or as a search asks."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ from qdllm.errors import StoreError
 from qdllm.spec import flat
 
 Settings = Mapping[str, Any]
+LONG = "long trials"
+"""What they are called on the screen, in the plan too; others are students or references."""
 
 
 def train(sweep: Sweep, tracker: Tracker, lacking: Lacking) -> dict[str, str]:
@@ -55,10 +58,20 @@ class Endings:
     reference: bool = False
     """Whether these are trials that nobody asked for by name."""
     phase: Phase | None = None
+    """The part of the sweep that is on the screen; see `during`."""
+    before: int = 0
+    """How many had failed when it began."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why trials have no result, by fingerprint; those that a scheduler stopped are not here."""
     unread: list[tuple[Trial, Settings]] = field(default_factory=list)
     """Trials that ended while the store was away, with their last reports."""
+
+    @contextmanager
+    def during(self, name: str, trials: int) -> Iterator[Phase]:
+        """Count those that end while the block runs, and how many of them fail."""
+        with self.sweep.terminal.phase(name, trials) as self.phase:
+            self.before = len(self.failures)
+            yield self.phase
 
     def told(self, trial: Trial) -> Settings:
         """A trial's swept settings."""
@@ -90,12 +103,15 @@ class Endings:
         self._advance()
 
     def settle(self, trial: Trial, last: Settings) -> None:
-        """Tell what became of it. Raises StoreError where the store does not answer."""
+        """Tell what became of it, if anything has: `_settle` tells what is left.
+
+        Raises StoreError where the store does not answer.
+        """
         if "failed" in last:
             self._fail(trial, last["failed"])
         elif self.sweep.store.has(trial.kind, trial.fingerprint):
             self.done(trial)
-        else:
+        elif "epoch" in last:
             self._stop(trial, last)
 
     def failed(self, trial: Trial, reason: str) -> None:
@@ -130,7 +146,8 @@ class Endings:
     def _advance(self) -> None:
         if self.phase:
             total = int(self.phase.total or 0)
-            note = f"{total} trials" + (f", {len(self.failures)} failed" if self.failures else "")
+            failed = len(self.failures) - self.before
+            note = f"{total} trials" + (f", {failed} failed" if failed else "")
             self.phase.update(self.phase.done + 1, note=note)
 
 
@@ -161,7 +178,7 @@ def _references(
     )
     _run(endings, "references", trials, lacking, "none")
     for name, why in endings.failures.items():
-        if why not in lacking.values():
+        if why not in map(str, lacking.values()):
             sweep.terminal.print(f"reference {name}, {endings.settings[name]['family']}: {why}")
 
 
@@ -185,20 +202,25 @@ def _run(
             endings.failed(trial, why)
         elif trial.fingerprint in names:
             endings.done(trial)
-        elif trial.held:
+        elif trial.held and sweep.store.has(STOPPED.name, trial.fingerprint):
             endings.stopped(trial)
         else:
             missing.append(trial)
     if not missing:
         return
     sweep.session.connect()
-    with sweep.terminal.phase(name, len(missing)) as endings.phase:
-        long = [trial for trial in missing if families.of(trial.spec).long]
-        short = [trial for trial in missing if not families.of(trial.spec).long]
-        for members in filter(None, [*grouped(short).values(), long]):
-            group = _group(endings, members, scheduler)
-            sweep.session.executor.run_list(group, members)
-        _settle(endings, missing)
+    long = [trial for trial in missing if families.of(trial.spec).long]
+    short = [trial for trial in missing if not families.of(trial.spec).long]
+    for told, asked, parts in (
+        (name, short, list(grouped(short).values())),
+        (LONG, long, [long]),
+    ):
+        if asked:
+            with endings.during(told, len(asked)):
+                for members in parts:
+                    # Without a name of its own, so that it is gone before the next one is read.
+                    sweep.session.executor.run_list(_group(endings, members, scheduler), members)
+                _settle(endings, asked)
 
 
 def _search(
@@ -222,8 +244,9 @@ def _search(
         missing = search.trials - len(past)
         if missing > 0:
             sweep.session.connect()
-            with sweep.terminal.phase("students", missing) as endings.phase:
-                endings.phase.note = ", ".join(f"{k}={v}" for k, v in endings.shared.items())
+            name = LONG if families.of(base.spec).long else "students"
+            with endings.during(name, missing) as phase:
+                phase.note = ", ".join(f"{k}={v}" for k, v in endings.shared.items())
                 group = _group(endings, [base])
                 sweep.session.executor.run_search(group, search, base, past, missing)
                 _settle(endings, [])
@@ -240,8 +263,7 @@ def _group(endings: Endings, trials: Sequence[Trial], scheduler: str | None = No
     arrays = {
         sources: gather(sweep.store, dict(sources), sweep.dataset) for sources in grouped(trials)
     }
-    home = sweep.session.locations.home
-    return Group(definition, arrays, sweep.store, home, endings.ended, endings.failed)
+    return Group(definition, arrays, sweep.store, endings.ended, endings.failed)
 
 
 def _settle(endings: Endings, asked: Sequence[Trial]) -> None:

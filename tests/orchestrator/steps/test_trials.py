@@ -1,5 +1,7 @@
 """Which trials run together."""
 
+import re
+
 import driven
 import pytest
 import readings
@@ -10,7 +12,7 @@ from orchestrator.execution.inprocess import InProcess
 from orchestrator.plan.history import result_of
 from orchestrator.report import champion
 from qdllm import families
-from qdllm.errors import ConfigError, TeacherError
+from qdllm.errors import ConfigError, JobError, TeacherError
 
 GRID = """
 base:
@@ -40,7 +42,9 @@ def test_what_takes_long_runs_side_by_side_whatever_it_reads(tmp_path, monkeypat
 
     monkeypatch.setattr(InProcess, "run_list", heard)
     sweep = Sweep(grid, driven.texts(tmp_path), tmp_path / "home")
-    sweep.here(*ALONE)
+    printed = sweep.here(*ALONE)
+    for told in ("students .* 2 trials", "long trials .* 3 trials"):
+        assert re.search(f"^{told}$", printed, re.MULTILINE), told
     assert groups == [["quantum", "tanh"], ["hard", "kl", "distilbert"], ["linear"]]
     for family in ("hard", "kl", "distilbert"):
         assert sweep.results(family)
@@ -57,15 +61,17 @@ def test_what_takes_long_runs_side_by_side_whatever_it_reads(tmp_path, monkeypat
     assert "families, each by its best trial in validation" in told, "what has ended is shown"
     assert len(list((sweep.home / "reports").glob("*.html"))) == 2
 
-    def refused(*_):
-        raise TeacherError("its states say something else")
+    for failing in (TeacherError("its states say something else"), JobError("no memory, thrice")):
 
-    monkeypatch.setattr(teacher_states, "run", refused)
-    asked = ("--set", "family=[hard, pkd]", "--set", "terms.pairs=[[1, 2]]")
-    told = sweep.here(*ALONE, *asked, status=1)
-    assert "teacher's states cannot be had: its states say something else" in told
-    assert "@champion" in told, "those that need none are there"
-    assert not sweep.results("pkd")
+        def refused(*_, failing=failing):
+            raise failing
+
+        monkeypatch.setattr(teacher_states, "run", refused)
+        asked = ("--set", "family=[hard, pkd]", "--set", "terms.pairs=[[1, 2]]")
+        told = sweep.here(*ALONE, *asked, status=1)
+        assert f"teacher's states cannot be had: {failing}" in told
+        assert "@champion" in told, "those that need none are there"
+        assert not sweep.results("pkd")
 
     def without(*_):
         raise ConfigError("there is no such encoder")
