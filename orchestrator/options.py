@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from jobs.store import Store
+from jobs.store import Store, address
 from orchestrator import cluster, tracking
 from qdllm import outside
 from qdllm.addresses import bare
@@ -71,5 +71,5 @@ def read(options: argparse.Namespace) -> Locations:
         tracking=found,
         ray=cluster.address(options.address or os.environ.get("RAY_ADDRESS") or "local"),
         # Last, for it makes a folder.
-        store=Store(options.store or os.environ.get("QDLLM_STORE") or str(home / "store")),
+        store=Store(address.chosen(options.store, home)),
     )

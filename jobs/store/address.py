@@ -30,6 +30,23 @@ SILENCE = timedelta(minutes=1)
 through in this time, which 1 MB/s can."""
 
 
+def chosen(given: str | None, home: Path) -> str:
+    """Where results are: as given, else as $QDLLM_STORE says, else in a folder of a home's."""
+    return given or os.environ.get("QDLLM_STORE") or str(home / "store")
+
+
+def existing(given: str | None, home: Path, options: str = "--store") -> str:
+    """As `chosen`, of a store that nobody has to make.
+
+    Raises ConfigError, naming the options that say where one is, for a folder that is not there.
+    """
+    uri = chosen(given, home)
+    where = folder(uri)
+    if where and not where.is_dir():
+        raise ConfigError(f"there is no store in {where}; say with {options} where it is")
+    return uri
+
+
 def folder(uri: str) -> Path | None:
     """The folder that a path or a file: address names; None for a bucket.
 

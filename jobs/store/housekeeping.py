@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
@@ -21,6 +22,8 @@ from qdllm.messages import shown, some
 
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal: enough not to fold a line that a program reads."""
+HOME = Path(".qdllm")
+"""Where a sweep writes if nothing else is said."""
 NAMED = 5
 """Results that a message names at most."""
 
@@ -37,9 +40,9 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(run.__name__, help=help, description=run.__doc__)
         one.add_argument(
             "--store",
-            default=".qdllm/store",
             metavar="URI",
-            help="a folder, s3://bucket/prefix or gs://bucket/prefix (default: %(default)s)",
+            help="a folder, s3://bucket/prefix or gs://bucket/prefix (default: $QDLLM_STORE, or "
+            f"{HOME}/store)",
         )
         one.set_defaults(run=run)
         return one
@@ -70,10 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
 
     def run() -> int:
-        folder = address.folder(options.store)
-        if folder and not folder.is_dir():
-            raise ConfigError(f"there is no store in {folder}; give its address with --store")
-        ended: int = options.run(Store(options.store), options)
+        store = Store(address.existing(options.store, HOME))
+        ended: int = options.run(store, options)
         return ended
 
     return status(run)

@@ -128,7 +128,7 @@ def old_checkpoints(held: Inventory, now: float) -> list[Garbage]:
 
 
 def unused(store: Store, held: Inventory) -> list[Garbage]:
-    """Results that no student was made from, and findings on such.
+    """Results that no trial was made from, and findings on such, or on none that is here.
 
     A result of a kind that is not known here is kept like a student, with what it was made from.
     Raises DamagedError or VersionError if a record cannot be read: what it needs is not known.
@@ -137,7 +137,7 @@ def unused(store: Store, held: Inventory) -> list[Garbage]:
     for key in held.results:
         record = store.record(*key)
         made_from[key] = set(record.made_from.values()) if record else set()
-    used: set[str] = set()
+    used, here = set[str](), {name for _, name in made_from}
     kept = {name: each.kept for name, each in kinds.kinds().items()}
     waiting = [key for key in made_from if kept.get(key[0], "always") == "always"]
     while waiting:
@@ -147,7 +147,8 @@ def unused(store: Store, held: Inventory) -> list[Garbage]:
     return [
         Garbage("/".join(key), "no student uses it", held.results[key])
         for key, sources in made_from.items()
-        if key[1] not in used and not (kept[key[0]] == "source" and sources <= used)
+        # What it is made from may also have digests of what is no result, such as a chip's.
+        if key[1] not in used and not (kept[key[0]] == "source" and set() < sources & here <= used)
     ]
 
 

@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
         help="folder of the sweep; the page goes to its reports (default: %(default)s)",
     )
     command.add_argument(
-        "--store", metavar="URI", help="where the results are (default: the store in that folder)"
+        "--store",
+        metavar="URI",
+        help="where the results are (default: $QDLLM_STORE, or the store in that folder)",
     )
     command.add_argument(
         "--format",

@@ -18,13 +18,12 @@ from jobs.kinds.kind import Standing, measured, none
 from jobs.kinds.probes import PROBES
 from jobs.kinds.sweeps import SWEEPS
 from jobs.kinds.trials import STOPPED
-from jobs.store import Record, Store, unfit
+from jobs.store import Record, Store, address, unfit
 from orchestrator.plan import History, Result
 from orchestrator.plan.history import result_of
 from orchestrator.plan.ranking import OBJECTIVE, apart, by_family, champion, ranked
 from orchestrator.report import sweeps
 from orchestrator.report.evaluations import Under, agreements, eligible, of_student, under
-from qdllm.errors import ConfigError
 from qdllm.intervals import Interval, interval
 from qdllm.spec import flat
 
@@ -165,14 +164,10 @@ class Findings:
 def read(sweep: str, home: Path, store: str | None = None) -> tuple[Store, Findings]:
     """A sweep by its name or fingerprint, as `find` takes it, and the store that it is in.
 
-    `store`: its address, if it is not the folder of that name in `home`. Raises ConfigError where
-    there is no store or no such sweep, StoreError for a damaged record.
+    `store`: its address; else $QDLLM_STORE, or the folder of that name in `home`. Raises
+    ConfigError where there is no store or no such sweep, StoreError for a damaged record.
     """
-    if store is None and not (home / "store").is_dir():
-        raise ConfigError(
-            f"there is no store in {home}; say with --home or --store where the sweep ran"
-        )
-    history = History(Store(store or str(home / "store")))
+    history = History(Store(address.existing(store, home, "--home or --store")))
     return history.store, findings(history, sweeps.find(history, sweep))
 
 

@@ -31,7 +31,7 @@ def frame(
     """A sweep's results as far as they are there.
 
     `sweep`: its name, its fingerprint, or the beginning of that. `home`: the folder of the sweep.
-    `store`: where its results are, if that is not the store in that folder.
+    `store`: where its results are; else $QDLLM_STORE, or the store in that folder.
 
     All three tables have `fingerprint`, `family`, `role` (`trial`, or `reference` for what stands
     beside the trials), `rank` (1 is the best by mean validation accuracy), `champion` (true or

@@ -34,6 +34,8 @@ RESULTS = {
     ("probes", "p2"): ({"features": "f1", "soft_labels": "s2"}, {}),
     ("evaluations", "e1"): ({"student": "b1"}, {"metrics": {"test.accuracy": [0.75]}}),
     ("evaluations", "e2"): ({"student": "b9"}, {}),
+    ("measurements", "m1"): ({"student": "b1", "calibration": "digest"}, {}),
+    ("measurements", "m2"): ({"student": "b9", "calibration": "digest"}, {}),
     ("sweeps", "c1"): ({}, {"trials": ["b1", "b2"], "grid": "ablation", "nested": {}}),
 }
 SPECS = {
@@ -50,6 +52,7 @@ UNUSED = {
     ("soft-labels", "s2"),
     ("probes", "p2"),
     ("evaluations", "e2"),
+    ("measurements", "m2"),
 }
 
 

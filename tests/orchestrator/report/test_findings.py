@@ -23,7 +23,7 @@ from orchestrator.grid.space import Search
 from orchestrator.plan import History, plan
 from orchestrator.plan.history import COMPARED, after_search
 from orchestrator.plan.ranking import Result, axes, champion, ranked
-from orchestrator.report import findings, page, sweeps
+from orchestrator.report import findings, frame, page, sweeps
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError
 from qdllm.texts import data
@@ -287,6 +287,17 @@ def test_an_unknown_sweep_ends_in_one_line(small, tmp_path):
     nowhere = here("orchestrator.report", ["none", "--home", str(tmp_path / "nowhere")], status=2)
     assert "there is no store in" in nowhere
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_environment_names_the_store_as_it_does_for_a_sweep(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("QDLLM_STORE", small.store.uri)
+    assert here("orchestrator.report", [small.plan.name, "--home", str(tmp_path)])
+    assert small.plan.name in here("jobs.store", ["ls"])
+    assert len(frame(small.plan.name, home=tmp_path)) > 0
+    nowhere = ["--store", str(tmp_path / "nowhere")]
+    told = here("orchestrator.report", [small.plan.name, *nowhere], status=2)
+    assert "there is no store in" in told
+    assert not (tmp_path / "nowhere").exists(), "a report makes none"
 
 
 def test_a_report_needs_neither_torch_nor_ray(small, tmp_path):
