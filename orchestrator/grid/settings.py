@@ -79,7 +79,9 @@ def kind(key: str) -> Any:
     Raises ConfigError if it names none in any, of the family that has the most of it.
     """
     in_order = sorted(families().values(), key=lambda family: family.name != DEFAULT)
-    return _kind(key, max((each.spec for each in in_order), key=lambda spec: _reached(key, spec)))
+    return _kind(
+        key, max((each.spec for each in in_order), key=lambda spec: _followed(key, spec)[0])
+    )
 
 
 @cache
@@ -114,20 +116,19 @@ def _known() -> list[str]:
     return list(dict.fromkeys(name for family in specs for name in family.spec.model_fields))
 
 
-def _kind(key: str, found: Any) -> Any:
+def _kind(key: str, spec: type[Spec]) -> Any:
     path = key.split(".")
-    for depth, name in enumerate(path):
-        above = ".".join(path[:depth])
-        if not _is_group(found):
-            raise ConfigError(
-                f"unknown key {shown(key)}: {above!r} is one setting, not a group of them"
-            )
-        if name not in found.model_fields:
-            known = sorted(found.model_fields if above else _known())
-            where = f"{above}.{name}" if above else name
-            hint = nearest(name, known) or "."
-            raise ConfigError(f"unknown key {shown(where)}{hint} There are: {', '.join(known)}")
-        found = found.model_fields[name].annotation
+    depth, found = _followed(key, spec)
+    above = ".".join(path[:depth])
+    if depth < len(path) and not _is_group(found):
+        raise ConfigError(
+            f"unknown key {shown(key)}: {above!r} is one setting, not a group of them"
+        )
+    if depth < len(path):
+        known = sorted(found.model_fields if above else _known())
+        hint = nearest(path[depth], known) or "."
+        where = ".".join(path[: depth + 1])
+        raise ConfigError(f"unknown key {shown(where)}{hint} There are: {', '.join(known)}")
     if _is_group(found):
         first = next(iter(found.model_fields))
         raise ConfigError(
@@ -137,14 +138,14 @@ def _kind(key: str, found: Any) -> Any:
     return found
 
 
-def _reached(key: str, found: Any) -> int:
-    """How many of a dotted key's names there are, from the first."""
+def _followed(key: str, found: Any) -> tuple[int, Any]:
+    """How many of a dotted key's names there are, from the first, and the type of the last."""
     path = key.split(".")
     for depth, name in enumerate(path):
         if not _is_group(found) or name not in found.model_fields:
-            return depth
+            return depth, found
         found = found.model_fields[name].annotation
-    return len(path)
+    return len(path), found
 
 
 def _is_group(found: Any) -> bool:
