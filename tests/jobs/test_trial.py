@@ -200,6 +200,7 @@ def test_the_command_trains_and_prints_the_fingerprint(held, tmp_path):
         ({"family": "tahn"}, "unknown family 'tahn'; did you mean 'tanh'? There are: distilbert, "),
         ({"family": "tanh", "angles": "raw"}, "unknown key 'angles'"),
         ({"fit": {"epocs": 2}}, "unknown key 'fit.epocs'; did you mean 'epochs'? There are: "),
+        ({"family": "tanh", "deeper": [1000]}, "deeper: [1000] leaves no unit for the first layer"),
     ],
 )
 def test_the_command_refuses_bad_input_without_a_traceback(settings, message, tmp_path):
