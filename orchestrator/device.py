@@ -4,13 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from jobs.command import Parser, status
 from jobs.store import Store
 from orchestrator import options, processors, tracking
 from orchestrator.grid import yaml_lines
+from qdllm import outside
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
 
@@ -192,8 +192,7 @@ def _measure(where: options.Locations, student: str, spec: Any) -> int:
 def _export(store: Store, student: str, folder: str) -> int:
     from jobs.export import export
 
-    path = Path(folder).expanduser().absolute()
-    print(*export(store, student, path), sep="\n")
+    print(*export(store, student, outside.path(folder)), sep="\n")
     return 0
 
 

@@ -63,8 +63,9 @@ def fetch(where: options.Locations) -> int:
                     continue  # a plan alone
                 plan = folder.plan()
                 job = outcome.job_of(plan)
-                if where.store.has(job.kind, job.fingerprint):
+                if made := where.store.record(job.kind, job.fingerprint):
                     screen.print(f"run {folder.name} is whole: {job.kind}/{job.fingerprint}")
+                    tell(where, screen, made)  # MLflow may have been away
                     continue
                 asked = run.processor(plan.measurement.target)
                 dataset = texts(where.store, plan.student)

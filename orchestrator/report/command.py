@@ -93,7 +93,7 @@ def show(found: Findings, over_splits: Sequence[Any] = ()) -> None:
             opinion = kind.opinion(record, found.champion.record)
             lines.append(f"{kind.title(record)}: {opinion}")
     else:
-        lines.append(tables.no_champion_line(found.order))
+        lines.append(tables.no_champion_line(found))
     lines += filter(None, [rivals.table(found, wide=console.width >= rivals.WIDE)])
     lines += over_splits
     if found.missing:

@@ -22,6 +22,8 @@ class Under:
     name: str
     accuracies: Mapping[str, Interval]
     """By a trial's fingerprint."""
+    asked: int
+    """How many trials there are to be measured."""
 
     def __call__(self, result: Result) -> Interval:
         """A trial's."""
@@ -64,6 +66,7 @@ def under(history: History, sweep: Record, results: Sequence[Result]) -> Under |
             one.made_from["student"]: interval(kinds.kind(one.kind).metrics(one)[OBJECTIVE])
             for one in made
         },
+        len(jobs),
     )
 
 

@@ -41,6 +41,8 @@ class Findings:
     champion: Result | None
     missing: dict[str, str]
     """The trials without a result, with the reason where it is known."""
+    stopped: frozenset[str]
+    """Those of them that a scheduler has stopped: they are not run again."""
     sources: list[Record]
     """What they were made from: features, soft labels, and so on."""
     references: list[Record]
@@ -49,8 +51,10 @@ class Findings:
     """What else does: made of the texts, and for nothing to be made from."""
     evaluations: list[Record]
     """What was made of the champion."""
+    simulated: Record | None
+    """The first of these that has kept what the champion's students said, without noise."""
     logits_SNC: np.ndarray | None
-    """What the champion's students said in the first evaluation."""
+    """What they said in it."""
     labels: dict[str, np.ndarray]
     """Class ids of each split, by its name."""
     curves: dict[str, Mapping[str, np.ndarray]]
@@ -187,11 +191,11 @@ def findings(
     chosen = champion(among, noisy) if among else None
     _, labels = store.load(SWEEPS.name, sweep.fingerprint)
     evaluated = of_student(history, chosen.trial.fingerprint) if chosen else []
-    logits_SNC = None
+    simulated = logits_SNC = None
     for record in evaluated:
         _, tensors = store.load(record.kind, record.fingerprint)
         if chosen and "test.logits" in tensors:
-            logits_SNC = tensors["test.logits"]
+            simulated, logits_SNC = record, tensors["test.logits"]
             of = len(chosen.trial.spec.seeds), len(labels["test.labels"])
             if logits_SNC.shape[:2] != of:
                 problem = f"is of {logits_SNC.shape[:2]} seeds and texts, its sweep of {of}"
@@ -208,11 +212,13 @@ def findings(
         order=order,
         champion=chosen,
         missing=missing | dict(failures or {}),
+        stopped=frozenset(one.fingerprint for one in stopped),
         sources=[record for record in made if not _beside(record)],
         references=beside,
         baselines=[record for record in made if _beside(record)],
         evaluations=evaluated,
         under=noisy,
+        simulated=simulated,
         logits_SNC=logits_SNC,
         labels={name.removesuffix(".labels"): labels_N for name, labels_N in labels.items()},
         curves={

@@ -105,10 +105,14 @@ def _told(found: Findings, spec: TrialSpec, record: Record) -> dict[str, Any]:
 def _settings(spec: TrialSpec) -> dict[str, Any]:
     """All settings by dotted path, as cells of any format: a list is written as JSON."""
     return {
-        key: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+        key: _cell(value)
         for key, value in flat(spec.model_dump(mode="json")).items()
         if key not in ("family", "seeds")
     }
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _trials(found: Findings, store: Store) -> Iterator[dict[str, Any]]:
@@ -123,7 +127,7 @@ def _trials(found: Findings, store: Store) -> Iterator[dict[str, Any]]:
         yield row | {"seconds": record.seconds, "created": ended, "missing": None}
     for name, reason in found.missing.items():
         row = {"fingerprint": name, "role": "trial", "champion": False, "missing": reason}
-        yield row | found.settings.get(name, {})
+        yield row | {key: _cell(value) for key, value in found.settings.get(name, {}).items()}
 
 
 def _seeds(found: Findings, store: Store) -> Iterator[dict[str, Any]]:

@@ -86,6 +86,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
         ],
         measured=list(_measured(found)),
         bar=tables.seeds_bar(found.order) if found.order else "",
+        rule=tables.rule(found),
         cut=tables.much_cut(found),
         paper=paper.beside(found),
         families_head=rivals.HEAD,

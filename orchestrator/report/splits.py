@@ -56,7 +56,8 @@ def told(history: History, sweep: Record) -> list[Any]:
 
     Nothing where there is one split alone.
     """
-    found = over_splits(history, sweep)
+    swept = begun(history, sweep)
+    found = over_splits(swept)
     if not found:
         return []
     leaders: dict[str, Over] = {}
@@ -65,12 +66,19 @@ def told(history: History, sweep: Record) -> list[Any]:
     # What is asked of a sweep is what the student's circuit adds; without one, what its best does.
     student = families.family(families.DEFAULT).label
     first = leaders.pop(student, None) or leaders.pop(found[0].name)
-    return [_table(found), *(_line(first, other) for other in leaders.values())]
+    lines = (_line(first, other) for other in leaders.values())
+    return [_table(found), *lines, *filter(None, map(_lacking, swept))]
 
 
-def over_splits(history: History, sweep: Record) -> list[Over]:
-    """All that was measured on every split, best mean validation accuracy first."""
-    splits = [findings.findings(history, each) for each in _beside(history, sweep)]
+def begun(history: History, sweep: Record) -> list[Findings]:
+    """What there is so far on each split of a sweep's texts that its grid was run on."""
+    return [findings.findings(history, each) for each in _beside(history, sweep)]
+
+
+def over_splits(swept: Sequence[Findings]) -> list[Over]:
+    """All that was measured on every split that has any trial, best mean validation accuracy
+    first."""
+    splits = [each for each in swept if each.order]
     if len(splits) < 2:
         return []
     found: dict[str, list[_One]] = {}
@@ -173,6 +181,14 @@ def _table(found: Sequence[Over]) -> Table:
             "" if isnan(seeds_bar) else f"{seeds_bar:.4f}",
         )
     return table
+
+
+def _lacking(found: Findings) -> str:
+    """What a split has no result of, so that nothing is compared that not all splits have."""
+    left = len(found.missing.keys() - found.stopped)
+    seed = found.sweep.summary["task_spec"]["seed"]
+    what = "and is left out" if not found.order else "which the table leaves out of all splits"
+    return f"split {seed} lacks {left} trial{'s' * (left > 1)}, {what}" if left else ""
 
 
 def _line(first: Over, second: Over) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.report.findings import Findings
 
 ROWS = 10
+NO_BAR = "no interval"
+"""What one seed has."""
 AXES = 4
 """Swept settings beside which everything else has room."""
 WIDE = 110
@@ -92,10 +94,8 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.caption = (
-        f"± is the 95 % interval of the mean over {_seeds(order)} seeds, Student's t; ★ is the "
-        "champion"
-    )
+    bar = seeds_bar(order)
+    table.caption = f"{'' if bar == NO_BAR else f'± is {bar}; '}★ is the champion"
     table.caption = "\n".join([table.caption, *much_cut(found)])
     table.add_column("")
     measures = ["val.accuracy", "test.accuracy", *([METRIC] if wide else [])]
@@ -201,8 +201,34 @@ def chosen_lines(found: "Findings") -> list[str]:
     return [
         f"champion: {found.champion.parameters:,} parameters, the smallest within one standard "
         f"error of the best in validation under {found.under.name}: {plus_minus(chosen)} there, "
-        f"the best {plus_minus(best)}"
+        f"the best {plus_minus(best)}",
+        *unmeasured(found),
     ]
+
+
+def unmeasured(found: "Findings") -> list[str]:
+    """What is said where not all are measured by what the champion is chosen by."""
+    if found.under is None or len(found.under.accuracies) == found.under.asked:
+        return []
+    return [
+        f"only {len(found.under.accuracies)} of {found.under.asked} trials are measured under "
+        f"{found.under.name} so far, so the champion may be another one; the same command measures "
+        "the others"
+    ]
+
+
+def rule(found: "Findings") -> str:
+    """How the champion is chosen."""
+    under = f" under {found.under.name}" if found.under else ""
+    of = " of the families that it may be of" if len(set(map(_family, found.order))) > 1 else ""
+    return (
+        f"the smallest trial{of} whose mean validation accuracy{under} lies within one standard "
+        "error of the best"
+    )
+
+
+def _family(result: Result) -> str:
+    return result.trial.spec.family
 
 
 def champion_line(champion: Result, best: Result, first: Result | None = None) -> str:
@@ -221,9 +247,11 @@ def champion_line(champion: Result, best: Result, first: Result | None = None) -
     )
 
 
-def no_champion_line(order: Sequence[Result]) -> str:
+def no_champion_line(found: "Findings") -> str:
     """Why there is none."""
-    of = " of the families that it may be of" if order else ""
+    if lines := unmeasured(found):
+        return lines[0]
+    of = " of the families that it may be of" if found.order else ""
     return f"no trial{of} has finished, so there is no champion"
 
 
@@ -262,7 +290,7 @@ def told(settings: Mapping[str, Any]) -> str:
 def seeds_bar(order: Sequence[Result]) -> str:
     """What a bar or band over seeds is."""
     n = _seeds(order)
-    return f"the 95 % interval of the mean over {n} seeds (Student's t)" if n > 1 else "no interval"
+    return f"the 95 % interval of the mean over {n} seeds (Student's t)" if n > 1 else NO_BAR
 
 
 def _seeds(order: Sequence[Result]) -> int:

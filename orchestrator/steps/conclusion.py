@@ -50,7 +50,7 @@ def conclude(
     show(*tables.missing_lines(found.missing, found.settings))
     told = rivals.table(found, wide=sweep.terminal.console.width >= rivals.WIDE)
     if found.champion is None:
-        show(*filter(None, [told]), tables.no_champion_line(found.order))
+        show(*filter(None, [told]), tables.no_champion_line(found))
         if found.order:
             with sweep.terminal.phase("report") as phase:
                 phase.note = _report(sweep, tracker, found)
@@ -101,7 +101,7 @@ def _commands(tracker: Tracker, model: str) -> list[str]:
     address = bare(tracker.uri)
     uri = shlex.quote(address)
     use = (
-        f"use:  MLFLOW_TRACKING_URI={uri} {mlflow} models predict -m {model} "
+        f"use:  MLFLOW_TRACKING_URI={uri} {mlflow} models predict -m {shlex.quote(model)} "
         "--env-manager local -t csv -i texts.csv"
     )
     if tracker.uri.startswith("http"):

@@ -143,7 +143,8 @@ def annotate(uri: str, student: str, figures: Mapping[str, float]) -> int:
             runs = client.search_runs(experiments, f"tags.`qdllm.id` = '{student}'")
             for run in runs:
                 for name, value in figures.items():
-                    client.log_metric(run.info.run_id, name, value)
+                    if run.data.metrics.get(name) != value:
+                        client.log_metric(run.info.run_id, name, value)
     except (Away, Refused) as error:
         raise TrackingError(
             f"MLflow at {bare(uri)} did not take what was measured: {error}. Nothing is lost: it "

@@ -48,6 +48,8 @@ class Run(NamedTuple):
     status: str
     began: int
     tags: Mapping[str, str]
+    params: Mapping[str, str]
+    """Those that stand there, which MLflow lets nobody change."""
 
 
 class Opened(NamedTuple):
@@ -85,7 +87,7 @@ class Runs:
             self._again = False
             self._run = self._take(SWEEP, f"{experiment} {sweep}", "sweep", None, None)
             if self._runs[SWEEP].status != "FINISHED":
-                self._log(self._run, params=params)
+                self._log(self._run, params=self._new(SWEEP, params))
                 self._client.update_run(self._run, "RUNNING")
             for name in self._runs.keys() - {SWEEP}:
                 # Their sweep's run may have been deleted, by a user or as one of two.
@@ -124,7 +126,7 @@ class Runs:
                     self._log(child, _points(measured, end), {"seed": seed})
                     self._end(name, "FINISHED", end)
             summary = {name: [value] for name, value in summarised(record).items()}
-            self._log(run, _points(summary, end), axes)
+            self._log(run, _points(summary, end), self._new(trial.fingerprint, axes))
             spec = trial.spec.model_dump(mode="json")
             self._artifact(run, "spec.json", json.dumps(spec, indent=1).encode())
             if FAILURE in self._runs[trial.fingerprint].tags:
@@ -143,7 +145,8 @@ class Runs:
         end = round(when * 1000)
         with translated():
             run = self._trial(fingerprint, axes, end, reference)
-            self._log(run, params=axes, tags={FAILURE: reason[:REASON_LENGTH]})
+            told = {FAILURE: reason[:REASON_LENGTH]}
+            self._log(run, params=self._new(fingerprint, axes), tags=told)
             self._end(fingerprint, "FAILED", end)
 
     def write_file(self, name: str, content: bytes) -> None:
@@ -159,13 +162,16 @@ class Runs:
             )
 
     def finish(self, metrics: Mapping[str, float], status: str, when: float) -> None:
-        """The sweep's own figures and its end; one that stands there finished is left alone."""
+        """The sweep's own figures and its end; one that stands there with them is left alone."""
         end = round(when * 1000)
         with translated():
             if self._again:
                 # What a server was asked before it went away may have been done after all.
                 self._runs |= self._find()
-            if self._runs[SWEEP].status != "FINISHED":
+            held = self._client.get_run(self._run).data.metrics
+            # A search that goes on has found more since it ended.
+            other = any(held.get(name) != value for name, value in metrics.items())
+            if other or self._runs[SWEEP].status != "FINISHED":
                 self._log(self._run, _points({name: [v] for name, v in metrics.items()}, end))
                 self._end(SWEEP, status, end)
         analyze(self._uri)
@@ -241,6 +247,12 @@ class Runs:
             self._log(known.id, tags=tags)
         return known.id
 
+    def _new(self, identity: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The params that a run lacks: one that changes no result, such as where a model lies, may
+        be another than when the run began."""
+        held = self._runs[identity].params
+        return {key: value for key, value in params.items() if key not in held}
+
     def _log(
         self,
         run: str,
@@ -276,7 +288,8 @@ class Runs:
 
 
 def _run(entry: Any) -> Run:
-    return Run(entry.info.run_id, entry.info.status, entry.info.start_time, entry.data.tags)
+    info, data = entry.info, entry.data
+    return Run(info.run_id, info.status, info.start_time, data.tags, data.params)
 
 
 def summarised(record: Record) -> dict[str, float]:

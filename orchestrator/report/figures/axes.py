@@ -82,8 +82,10 @@ def _cloud(found: Findings, key: str) -> Picture:
     dots(ax, positions, found)
     place = dict(zip((one.trial.fingerprint for one in found.order), positions, strict=True))
     for number, what in enumerate(("champion", "best")):
-        one = found.examples.get(what, found.order[0])
-        marks(ax, {place[one.trial.fingerprint]: one}, number, what, height.floor, joined=False)
+        # Where the champion is the best, one mark is both.
+        one = found.examples.get(what) or found.champion
+        if one:
+            marks(ax, {place[one.trial.fingerprint]: one}, number, what, height.floor, joined=False)
     ax.set_ylim(height.limits)
     name_axes(ax, spoken(key), "validation accuracy")
     legend(figure, ax)

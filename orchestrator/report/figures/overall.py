@@ -24,7 +24,7 @@ from orchestrator.report.figures.canvas import (
 )
 from orchestrator.report.figures.marks import WIDE, dots, marks, mean, named, references, scale
 from orchestrator.report.findings import Findings
-from orchestrator.report.tables import seeds_bar, spoken
+from orchestrator.report.tables import rule, seeds_bar, spoken
 
 
 def pareto(found: Findings) -> Picture | None:
@@ -54,7 +54,8 @@ def pareto(found: Findings) -> Picture | None:
         at = np.clip(size, left, right), max(accuracy, height.floor)
         _emblem(ax, *at, shape, SERIES[2 + number % 3], f"{name} ({size:,})")
     best = found.best.over_seeds(OBJECTIVE)
-    if best.n > 1:
+    lined = best.n > 1 and found.under is None
+    if lined:
         bar = best.mean - best.standard_error
         ax.axhline(bar, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_xlim(left, right)
@@ -65,8 +66,8 @@ def pareto(found: Findings) -> Picture | None:
         "pareto",
         "Accuracy against size",
         f"Mean validation accuracy; blue marks are trials that no smaller one reaches, with "
-        f"{seeds_bar(found.order)}. The dashed line lies one standard error below the best: the "
-        "champion is the smallest trial above it. An arrow at the edge points to a reference of "
+        f"{seeds_bar(found.order)}. The champion is {rule(found)}"
+        f"{', at the dashed line' * lined}. An arrow at the edge points to a reference of "
         f"another size. Dots are all {height.below(found)}.",
         figure,
     )

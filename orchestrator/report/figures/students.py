@@ -102,7 +102,7 @@ def confusion(found: Findings) -> Picture | None:
 
 def reliability(found: Findings) -> Picture | None:
     """Whether the champion is as often right as it is confident, on the test split."""
-    if found.logits_SNC is None or found.champion is None:
+    if found.logits_SNC is None or found.simulated is None or found.champion is None:
         return None
     logits_NC, seed = _served(found)
     bins = calibration_bins(logits_NC, found.labels["test"])
@@ -114,7 +114,7 @@ def reliability(found: Findings) -> Picture | None:
         bars = np.abs(bins["bounds"][:, chosen] - accuracy)
         top.errorbar(confidence, accuracy, bars, fmt="o", color=colour, markersize=4, linewidth=1)
     seeds = found.champion.trial.spec.seeds
-    errors = by_seed(found.evaluations[0], "test.calibration_error", seeds)
+    errors = by_seed(found.simulated, "test.calibration_error", seeds)
     error = errors[found.champion.best_seed]
     top.text(
         0.97,

@@ -188,6 +188,13 @@ def test_the_bins_are_those_of_the_calibration_error(found):
         assert gaps.sum() / bins["count"].sum() == pytest.approx(recorded, abs=1e-6)
 
 
+def test_the_calibration_error_is_that_of_the_logits(found):
+    """A processor's measurement, of one seed, may be older than what has simulated the champion."""
+    noisy = replace(found.simulated, summary={"metrics": {"test.calibration_error": [0.5]}})
+    picture = figures.reliability(replace(found, evaluations=[noisy, *found.evaluations]))
+    assert picture.caption == figures.reliability(found).caption
+
+
 def test_wilsons_interval_is_the_one_in_the_books():
     # Agresti and Coull (1998): 0 of 10 and 9 of 10.
     logits_NC = np.array([[2.0, 0.0]] * 20)

@@ -23,7 +23,9 @@ from orchestrator.grid.space import Search
 from orchestrator.plan import History, plan
 from orchestrator.plan.history import COMPARED, after_search
 from orchestrator.plan.ranking import Result, axes, champion, ranked
-from orchestrator.report import findings, frame, page, sweeps
+from orchestrator.report import findings, frame, page, sweeps, tables
+from orchestrator.report.champion import export
+from orchestrator.report.evaluations import Under
 from orchestrator.report.findings import Findings
 from qdllm.errors import ConfigError
 from qdllm.texts import data
@@ -287,6 +289,20 @@ def test_an_unknown_sweep_ends_in_one_line(small, tmp_path):
     nowhere = here("orchestrator.report", ["none", "--home", str(tmp_path / "nowhere")], status=2)
     assert "there is no store in" in nowhere
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_champion_of_some_trials_alone_is_told_and_not_given_away(small, tmp_path):
+    """Where it is chosen under noise, and not all are measured so far."""
+    one = small.found.order[0]
+    measured = {one.trial.fingerprint: one.over_seeds("val.accuracy")}
+    some = replace(small.found, champion=one, under=Under("baihua-noise", measured, 3))
+    assert "only 1 of 3 trials are measured under baihua-noise" in tables.chosen_lines(some)[-1]
+    with pytest.raises(ConfigError, match="only 1 of 3 trials"):
+        export(some, small.store, tmp_path / "champion")
+    none = replace(some, champion=None, under=Under("baihua-noise", {}, 3))
+    assert "only 0 of 3 trials are measured" in tables.no_champion_line(none)
+    whole = replace(some, under=Under("baihua-noise", measured, 1))
+    assert not tables.unmeasured(whole)
 
 
 def test_the_environment_names_the_store_as_it_does_for_a_sweep(small, tmp_path, monkeypatch):

@@ -1,13 +1,14 @@
 """What a sweep found as data: against its records, in every format, and by the command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_sweep import SmallSweep, sweep
+from small_sweep import SmallSweep, made_up, sweep
 
-from orchestrator.report import command, frame
+from orchestrator.report import command, frame, frames
 from qdllm.errors import ConfigError
 from qdllm.intervals import interval
 
@@ -78,6 +79,18 @@ def test_a_row_for_each_epoch_is_the_stored_curve(small, home):
             curve_SE = rows.pivot_table(curve, index="seed", columns="epoch").to_numpy()
             assert (curve_SE == tensors[curve]).all()
         assert list(rows["epoch"].unique()) == [1, 2, 3]
+
+
+def test_lists_are_texts_whether_or_not_a_trial_has_ended(tmp_path):
+    """Parquet has no column of both."""
+    axes = {"encoder.hidden_layers": ([-1], [3, 4])}
+    made = made_up(tmp_path, axes, lambda spec: 0.8)
+    last = made.found.order[-1]
+    unfinished = replace(
+        made.found, order=made.found.order[:-1], missing={last.trial.fingerprint: "it diverged"}
+    )
+    written, *_ = frames.write(unfinished, made.store, tmp_path / "data", "parquet")
+    assert set(pd.read_parquet(written)["encoder.hidden_layers"].dropna()) == {"[-1]", "[3, 4]"}
 
 
 @pytest.mark.parametrize(

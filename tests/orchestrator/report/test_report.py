@@ -57,7 +57,9 @@ def found(order: Sequence[Result], chosen: Result, references: Sequence[Record] 
         order=list(order),
         champion=chosen,
         references=list(references),
+        simulated=None,
         logits_SNC=None,
+        stopped=frozenset(),
         **nothing,
     )
 

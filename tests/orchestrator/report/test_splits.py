@@ -1,3 +1,4 @@
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -55,8 +56,13 @@ def swept(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(swept):
-    return splits.over_splits(History(swept[0]), swept[1][-1])
+def begun(swept):
+    return splits.begun(History(swept[0]), swept[1][-1])
+
+
+@pytest.fixture(scope="module")
+def found(begun):
+    return splits.over_splits(begun)
 
 
 def test_every_setting_is_gathered_from_all_splits_best_first(found):
@@ -109,6 +115,19 @@ def test_a_person_is_told_of_both_intervals_and_of_the_difference(swept, found):
     assert cells[-1][0] == f"{found[0].over_seeds('test.accuracy'):.4f}"
     assert line.startswith("quantum student − classical head")
     assert f"paired over {SPLITS} splits" in line
+
+
+def test_a_split_that_has_only_begun_hides_no_other(begun):
+    *whole, last = begun
+    names = {one.trial.fingerprint: "" for one in last.order}
+    nothing = replace(last, order=[], references=[], missing=names)
+    assert [len(one.measured) for one in splits.over_splits([*whole, nothing])] == [SPLITS - 1] * 4
+    assert splits._lacking(nothing) == f"split {SPLITS - 1} lacks 4 trials, and is left out"
+    first, *others = last.order
+    partly = replace(last, order=others, missing={first.trial.fingerprint: ""})
+    assert len(splits.over_splits([*whole, partly])) == 3
+    assert "lacks 1 trial, which the table leaves out of all splits" in splits._lacking(partly)
+    assert splits._lacking(replace(partly, stopped=frozenset(partly.missing))) == ""
 
 
 def test_one_split_alone_tells_nothing_of_others(swept):

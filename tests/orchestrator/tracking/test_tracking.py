@@ -151,6 +151,33 @@ def test_writing_twice_changes_nothing(uri, tmp_path):
     assert {run["status"] for run in before.values()} == {"FINISHED", "FAILED"}
 
 
+def test_what_changes_no_result_may_change_before_a_sweep_ends(uri, tmp_path):
+    """A teacher that ran out of memory is asked to compute again, of texts that lie elsewhere."""
+    result, axes, tensors = trial(0)
+    name, before = result.trial.fingerprint, {"teacher.gradient_checkpointing": "False"}
+    runs = Runs(uri, tmp_path / "artifacts", EXPERIMENT, SWEEP, SHARED | before)
+    runs.write_failure(name, axes | {"teacher.model": "here"}, "out of memory", CREATED)
+    runs.finish({}, "FAILED", CREATED)
+    after = {"teacher.gradient_checkpointing": "True", "teacher.offload": "True"}
+    again = Runs(uri, tmp_path / "artifacts", EXPERIMENT, SWEEP, SHARED | after)
+    again.write_trial(result, axes | {"teacher.model": "there"}, tensors)
+    held = contents(uri)
+    assert held["sweep"]["params"] == SHARED | after | before
+    assert held[name]["params"]["teacher.model"] == "here"
+    assert held[name]["status"] == "FINISHED"
+
+
+def test_a_search_that_goes_on_tells_what_it_has_found_since(uri, tmp_path):
+    opened(uri, tmp_path).finish({"trials": 10, "champion.val.accuracy": 0.7}, "FINISHED", CREATED)
+    before = contents(uri)
+    opened(uri, tmp_path).finish({"trials": 10}, "FINISHED", CREATED + 1)
+    assert contents(uri) == before
+    opened(uri, tmp_path).finish({"trials": 20}, "FAILED", CREATED + 2)
+    held = contents(uri)["sweep"]
+    assert held["status"] == "FAILED"
+    assert [value for *_, value in held["metrics"]["trials"]][-1] == 20
+
+
 def test_a_trial_that_failed_and_then_succeeded_has_succeeded(uri, tmp_path):
     result, axes, tensors = trial(0)
     name = result.trial.fingerprint
