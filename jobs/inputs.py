@@ -61,6 +61,9 @@ def _misfit(
     width = len(dataset.classes) if kind.per_class else None
     if record.summary.get("rows") != dataset.rows:
         return "was made from other texts, or another order of them"
+    # Those of earlier versions do not say.
+    if record.summary.get("of", dataset.digest) != dataset.digest:
+        return "was made when these texts had other labels"
     sizes = [len(getattr(dataset, split).labels_N) for split in kind.splits]
     shapes = [tensors[split].shape if split in tensors else () for split in kind.splits]
     if [shape[0] for shape in shapes if len(shape) == 2] != sizes:

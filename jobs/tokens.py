@@ -37,7 +37,12 @@ def run(job: Job[TokensSpec], dataset: Dataset, store: Store, progress: Progress
         tensors=dataset.by_split(ids_NT),
         spec=job.spec.model_dump(mode="json"),
         made_from=job.made_from,
-        summary={"width": ids_NT.shape[1], "rows": dataset.rows, "texts": len(ids_NT)},
+        summary={
+            "width": ids_NT.shape[1],
+            "rows": dataset.rows,
+            "texts": len(ids_NT),
+            "of": dataset.digest,
+        },
         seconds=time.perf_counter() - started,
     )
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from qdllm.errors import ConfigError
-from qdllm.models import Model, check_length, resolve
+from qdllm.models import Model, check_length, check_type, resolve, unusable
 from qdllm.specs import EncoderSpec
 
 Counted = Callable[[int, int], None]
@@ -173,6 +173,12 @@ def pretrained(
         config = AutoConfig.from_pretrained(**where)
         if "/" in str(config._attn_implementation):
             raise ValueError(f"its config asks for the kernel {config._attn_implementation}")
+        check_type(name, config.to_dict())
+        if not all(hasattr(config, key) for key in ("hidden_size", "num_hidden_layers")):
+            raise ConfigError(
+                f"model {name!r} is of type {config.model_type}, whose config does not tell its "
+                "width and layers, as one of texts alone does; give such a one"
+            )
         config.use_cache = False
         for key, value in config.to_dict().items():
             if "drop" in key and isinstance(value, float):
@@ -185,6 +191,7 @@ def pretrained(
             dtype=dtype,
             use_safetensors=weights == "safetensors",
             weights_only=True,
+            ignore_mismatched_sizes=True,  # refused below, by a message of our own
             output_loading_info=True,
         )
     if getattr(transformer, "pooler", None) is not None:
@@ -195,8 +202,25 @@ def pretrained(
             f"model {name!r}: its weights lack {', '.join(missing) or 'the shapes of its config'}; "
             "give a complete model"
         )
-    check_length(name, getattr(config, "max_position_embeddings", None), max_length)
+    if getattr(transformer, "_hf_peft_config_loaded", False):
+        raise ConfigError(f"model {name!r} comes with an adapter; give it merged into its weights")
+    most = getattr(config, "max_position_embeddings", None) or 0
+    if most > 0:
+        check_length(name, most - unusable(config.to_dict()), max_length)
+    _within(name, tokenizer, getattr(config, "vocab_size", None))
     return tokenizer, transformer
+
+
+def _within(name: str, tokenizer: Any, words: int | None) -> None:
+    """Have texts filled by a token that the model has; one added to the tokenizer alone is not."""
+    if words is None or tokenizer.pad_token_id < words:
+        return
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= words:
+        raise ConfigError(
+            f"model {name!r} has {words:,} tokens, and its tokenizer's padding token is number "
+            f"{tokenizer.pad_token_id:,}; resize the model (resize_token_embeddings), and save it"
+        )
+    tokenizer.pad_token = tokenizer.eos_token
 
 
 def pretrained_tokenizer(name: str, weights: str = "safetensors") -> Any:
@@ -226,6 +250,12 @@ def _tokenizer(model: Model, where: Mapping[str, Any]) -> Any:
         raise ConfigError(
             f"model {model.name!r}: its tokenizer has neither a padding nor an end token"
         )
+    if tokenizer.vocab_size <= len(tokenizer.all_special_ids):
+        # transformers makes one up where its files are missing, and every text reads alike.
+        raise ConfigError(
+            f"model {model.name!r}: its tokenizer knows no words; put its files beside the model "
+            "(tokenizer.save_pretrained), as tokenizer.json is"
+        )
     return tokenizer
 
 
@@ -240,9 +270,9 @@ def _loading(name: str) -> Iterator[None]:
             f"model {name!r} cannot be loaded: its weights hold more than tensors, which could be "
             "code. Give one with safetensors weights"
         ) from None
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except (torch.OutOfMemoryError, ConfigError):
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"model {name!r} cannot be loaded: {reason} {_remedy(reason)}") from None
 

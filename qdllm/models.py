@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
@@ -62,13 +63,17 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 5.0
 """Seconds that the hub has to answer."""
 _WEIGHTS = {"safetensors": "*.safetensors", "torch": "pytorch_model*.bin"}
-_DECIDES_NUMBERS = ("config.json", "*token*", "vocab*", "merges.txt", "*.model")
+_DECIDES_NUMBERS = ("config.json", "*token*", "vocab*", "merges.txt", "*.model", "tekken.json")
+_ADAPTER = "adapter_config.json"
+"""With it, transformers would put an adapter on a model without a word."""
 _SHAPE = (
     ("num_hidden_layers", "n_layer", "n_layers"),
     ("hidden_size", "n_embd", "dim"),
     ("max_position_embeddings", "n_positions"),
 )
 """What config.json calls layers, width and positions."""
+_BEHIND_PADDING = ("camembert", "longformer", "mpnet", "roberta", "xlm-roberta")
+"""Model types whose first token has the place behind the padding token's number."""
 _NOTES = re.compile(rb',\s*"(is_local|local_files_only)"\s*:\s*(true|false|null)')
 """What transformers writes into a saved tokenizer's settings of how it was loaded: nothing that can
 change a number, and another thing for the same model from another place."""
@@ -186,7 +191,25 @@ def shape(name: str, weights: str = "safetensors") -> Shape:
     if plain is None:
         return Shape()
     found = (next((plain[key] for key in keys if key in plain), None) for keys in _SHAPE)
-    return Shape(*(each if type(each) is int else None for each in found))
+    layers, width, most = (each if type(each) is int and each > 0 else None for each in found)
+    return Shape(layers, width, most and most - unusable(plain))
+
+
+def unusable(plain: Mapping[str, Any]) -> int:
+    """How many of a model's positions no token of a text can have, by its config."""
+    padding = plain.get("pad_token_id")
+    behind = plain.get("model_type") in _BEHIND_PADDING and type(padding) is int
+    return 1 + padding if behind else 0
+
+
+def check_type(name: str, plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a model that reads and writes, by its config: a text's tokens would
+    have to be both."""
+    if plain.get("is_encoder_decoder"):
+        raise ConfigError(
+            f"model {name!r} is of type {plain.get('model_type')}, an encoder with a decoder; give "
+            "one that is either alone, as BERT, Llama and their kin are"
+        )
 
 
 def check_length(name: str, positions: int | None, max_length: int) -> None:
@@ -201,9 +224,12 @@ def check_length(name: str, positions: int | None, max_length: int) -> None:
 def reader(name: str, weights: str, max_length: int) -> Model:
     """The model that shall read so many tokens of each text.
 
-    Raises ConfigError as `resolve` does, and where it is known to have no places for them.
+    Raises ConfigError as `resolve` does, and where it is known to have no places for them, or to
+    be no model that reads alone.
     """
     check_length(name, shape(name, weights).positions, max_length)
+    if name not in FITTED:
+        check_type(name, _config(name, weights) or {})
     return resolve(name, weights)
 
 
@@ -258,6 +284,11 @@ def _folder(name: str, folder: Path, weights: str) -> Model:
                 f"model {shown(name)}: its folder holds no {pattern}; "
                 f"give one written by save_pretrained, with {weights} weights"
             )
+    if (folder / _ADAPTER).is_file():
+        raise ConfigError(
+            f"model {shown(name)}: its folder holds an adapter ({_ADAPTER}) too; merge the two "
+            "(peft's merge_and_unload), or take it out"
+        )
     index = f"{_WEIGHTS[weights]}.index.json"
     decide = (*_DECIDES_NUMBERS, _WEIGHTS[weights], index)
     files = {file for pattern in decide for file in folder.glob(pattern)}

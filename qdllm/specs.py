@@ -199,7 +199,7 @@ class TeacherSpec(Spec):
     With `none` for its model there is none: students learn from the labels alone, with alpha 0.
 
     `micro_batch_size`, `gradient_checkpointing` and `offload` trade time for memory and change no
-    number but by round-off.
+    number but by round-off; see `hashed`.
     """
 
     unhashed = frozenset({"model", "micro_batch_size", "gradient_checkpointing", "offload"})
@@ -233,6 +233,13 @@ class TeacherSpec(Spec):
     offload: bool = False
     """Keep in the host's memory what the stage cuts up: Adam's state, or at stage 3 the weights."""
     seed: Seed = 0
+
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As Spec does; with dropout, masks are drawn for as many rows as are computed at once."""
+        plain = super().hashed(plain)
+        if self.dropout and self.micro_batch_size:
+            plain["masks"] = self.micro_batch_size
+        return plain
 
     @field_validator("model")
     @classmethod

@@ -257,8 +257,11 @@ def _without_repeats(rows: Rows) -> _Kept:
 def _classes(source: Source) -> tuple[str, ...]:
     """All classes, in the order of the source if it has one."""
     present = set(source.rows.labels) - {""}
-    named = [name for name in source.rows.names if name in present]
-    return source.classes or (tuple(named) if named else labels.in_order(present))
+    # A source may name some of its classes, or otherwise than its rows do.
+    named = [
+        name for name in dict.fromkeys(map(labels.label, source.rows.names)) if name in present
+    ]
+    return source.classes or (*named, *labels.in_order(present.difference(named)))
 
 
 def _sha256(value: Any) -> str:

@@ -150,18 +150,17 @@ def _undecodable(path: Path, encoding: str, error: UnicodeError) -> str:
     first, foreign, decodable = None, bytearray(), False
     with opened(path) as stream:
         for number, line in enumerate(stream, 1):
-            if line.isascii():
-                continue
             for word in line[:FOREIGN].split():
                 foreign += b"" if word.isascii() else word + b" "
             try:
                 line.decode(encoding)
-                decodable = True
+                decodable = decodable or not line.isascii()
             except UnicodeDecodeError as found:
                 first = first or (number, line[found.start])
             if len(foreign) > FOREIGN and first:
                 break
-    assert first, "the whole could not be decoded"
+    if first is None:  # such as an escape that is not taken back at a line's end
+        return f"{visible(path)} is not {name} to its end: {error.reason}"
     told = f"{visible(path)}, line {first[0]}: byte 0x{first[1]:02x} is not {name}"
     if decodable and name == "UTF-8":
         return f"{told}, though the lines before it are; mend that line, or save the file as UTF-8"

@@ -221,9 +221,16 @@ def _told_tables(parts: Sequence[Part]) -> str:
 
 def _class_folders(folder: Folder) -> Layout | None:
     """A folder for each class, with a file for each text, or a file of lines for each split."""
-    classes = _flat(folder)
+    inner = _flat(folder)
+    classes = {label: one.texts for label, one in inner.items()}
     if len(classes) < 2:
         return None
+    left = tuple(
+        f"{one.path.name}/{file.name}"
+        for one in inner.values()
+        for file in chain(one.files, one.aside)
+        if file not in one.texts
+    )
     if all(is_split(files.named(file).stem) for found in classes.values() for file in found):
         parts = [
             Part(file, splits_in(files.named(file).stem)[0], label)
@@ -231,7 +238,7 @@ def _class_folders(folder: Folder) -> Layout | None:
             for file in found
         ]
         told = f"class folders: {len(classes)} classes, one text on each line of "
-        return Layout(f"{told}{_of_splits(parts)}", tuple(parts))
+        return Layout(f"{told}{_of_splits(parts)}", tuple(parts), left)
     if any(is_split(label) for label in classes):
         return None
     if all(len(found) < FEWEST for found in classes.values()):
@@ -240,19 +247,24 @@ def _class_folders(folder: Folder) -> Layout | None:
         Part(file, label=label, whole=True) for label, found in classes.items() for file in found
     ]
     told = f"20 Newsgroups layout: {len(classes)} classes, a file for each text"
-    return Layout(told, tuple(parts))
+    return Layout(told, tuple(parts), left)
 
 
-def _flat(folder: Folder) -> Mapping[str, list[Path]]:
-    """The texts of each folder, if all of them hold such and nothing deeper, by its name."""
-    found = {}
+def _flat(folder: Folder) -> Mapping[str, Folder]:
+    """What each folder holds, if all of them hold texts and nothing deeper, by its name."""
+    found: dict[str, Folder] = {}
     for one in folder.folders:
         if one.name.lower() in UNLABELLED:
             continue
         inner = Folder(one, folder.task)
         if inner.folders or inner.tables or not inner.texts:
             return {}
-        found[labels.plain(one.name)] = inner.texts
+        if other := found.get(labels.plain(one.name)):
+            raise ConfigError(
+                f"{visible(folder.path)} holds two folders for one class: "
+                f"{names([other.path, one])}; put their files into one"
+            )
+        found[labels.plain(one.name)] = inner
     return found
 
 

@@ -150,6 +150,39 @@ def test_damaged_files_are_refused(tmp_path, name):
         Encoder(EncoderSpec(model=path, max_length=16))
 
 
+def test_weights_of_another_shape_are_refused(tmp_path):
+    path = save("bert", tmp_path)
+    weights = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"] = torch.zeros(7, HIDDEN)
+    safetensors.torch.save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match="its weights lack the shapes of its config"):
+        Encoder(EncoderSpec(model=path, max_length=16))
+
+
+def test_a_model_whose_tokenizer_was_left_behind_is_refused(tmp_path):
+    """transformers makes up one of five words, to which all texts of a length are one."""
+    path = save("bert", tmp_path)
+    for file in tmp_path.glob("*token*"):
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"its tokenizer knows no words; put its files"):
+        Encoder(EncoderSpec(model=path, max_length=16))
+
+
+def test_a_padding_token_that_the_tokenizer_alone_knows_is_never_read(tmp_path):
+    path, texts = save("bert", tmp_path), texts_of(9)
+    expected = Encoder(EncoderSpec(model=path, max_length=16))(texts)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.add_special_tokens({"pad_token": "<nothing>"})
+    tokenizer.save_pretrained(path)
+    np.testing.assert_allclose(
+        Encoder(EncoderSpec(model=path, max_length=16))(texts), expected, atol=1e-5
+    )
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ConfigError, match="its tokenizer's padding token is number"):
+        Encoder(EncoderSpec(model=path, max_length=16))
+
+
 CODE = """
 from pathlib import Path
 from transformers import BertConfig, BertModel

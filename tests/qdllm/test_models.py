@@ -315,6 +315,34 @@ def test_an_incomplete_folder_is_refused(folder, name):
         resolve(str(folder))
 
 
+def test_an_adapter_beside_a_model_is_refused(folder):
+    """transformers would put it on the model, whatever its settings are by then."""
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 64}')
+    with pytest.raises(ConfigError, match=r"holds an adapter \(adapter_config.json\) too; merge"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("said", "positions"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}, 512),
+        # The first token's place is behind that of the padding token.
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "mpnet", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "xlnet", "max_position_embeddings": -1}, None),
+    ],
+)
+def test_positions_are_those_that_a_text_can_use(folder, said, positions):
+    (folder / "config.json").write_text(json.dumps(said))
+    assert models.shape(str(folder)).positions == positions
+
+
+def test_what_is_an_encoder_with_a_decoder_is_refused_before_it_is_loaded(folder):
+    (folder / "config.json").write_text('{"model_type": "t5", "is_encoder_decoder": true}')
+    with pytest.raises(ConfigError, match="is of type t5, an encoder with a decoder; give one"):
+        models.reader(str(folder), "safetensors", 128)
+
+
 def test_an_unknown_name_is_told_the_nearest_and_the_allowed():
     with pytest.raises(ConfigError) as error:
         resolve("minilmm")

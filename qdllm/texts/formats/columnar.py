@@ -12,8 +12,8 @@ from qdllm.texts import files, labels
 from qdllm.texts.columns import Record, Table, Wanted, positions
 from qdllm.visible import visible
 
-Columnar = tuple[Any, Callable[[list[str]], Iterator[Any]]]
-"""A schema, and what gives the batches of some columns."""
+Columnar = tuple[Any, Callable[[list[str] | None], Iterator[Any]]]
+"""A schema, and what gives the batches of some columns, or of all."""
 
 
 def parquet(path: Path, wanted: Wanted, task: TaskSpec) -> Table:
@@ -75,18 +75,21 @@ def _columns(
         else:
             source = pyarrow.memory_map(str(path))
         schema, batches = looked_at(source)
-    names = [schema.names[place] for place in positions(path, wanted, schema.names)]
+    places = positions(path, wanted, schema.names)
+    names = [schema.names[place] for place in places]
+    # A name that stands there twice names nothing.
+    several = any(schema.names.count(name) > 1 for name in names)
 
     def records() -> Iterator[Record]:
         with ours():
-            parts, number = iter(batches(list(dict.fromkeys(names)))), 0
+            parts, number = iter(batches(None if several else list(dict.fromkeys(names)))), 0
         while True:
             with ours():
                 batch = next(parts, None)
                 if batch is None:
                     return
                 batch.validate(full=True)  # else what is damaged may end the process
-                values = [batch.column(name).to_pylist() for name in names]
+                values = [batch.column(key).to_pylist() for key in (places if several else names)]
             for record in zip(*values, strict=True):
                 number += 1
                 yield number, record

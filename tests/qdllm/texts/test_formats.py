@@ -227,6 +227,13 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path, suffix):
         table = pyarrow.Table.from_arrays(list(map(pyarrow.array, columns)), names)
         pyarrow.parquet.write_table(table, path)
     assert "has 2 columns 'text', the numbers 1 and 3; rename one" in refused(path)
+    assert labelled(loaded(path, text_column=1, label_column=2)) == set(PAIRS)
+
+
+def test_a_bad_byte_of_an_encoding_of_seven_bits_is_told(tmp_path):
+    lines = separated(",", PAIRS).encode("iso2022_jp") + b"\x1b$B\x21,sport\n"
+    message = refused(write(tmp_path / "t.csv", lines), encoding="iso2022_jp")
+    assert "is not iso2022_jp" in message
 
 
 # Quotes

@@ -187,6 +187,36 @@ def test_newsgroups(tmp_path):
     assert dataset.layout == "20 Newsgroups layout: 3 classes, a file for each text"
 
 
+def test_what_is_not_read_in_a_folder_of_a_class_is_told(tmp_path):
+    class_folders(tmp_path, 10)
+    for name in ("a.html", "b.html", "readme.txt"):
+        write(tmp_path / "money" / name, "x")
+    left = load_folder(tmp_path).layout
+    assert "money/a.html" in left or "money*.html" in left
+    assert "money/readme.txt" in left or "money*.txt" in left
+
+
+def test_two_folders_for_one_class_are_refused(tmp_path):
+    class_folders(tmp_path, 10)
+    write(tmp_path / "mon\u200bey" / "1.txt", "x")
+    assert "holds two folders for one class: " in refusal(TaskSpec(data=str(tmp_path)))
+
+
+def test_classes_that_a_source_names_otherwise_or_not_at_all(tmp_path):
+    """Half stars, of which 1.0 is the label 1; and rows with a class that no card names."""
+    stars = [("0.5", "1.0", "1.5")[row % 3] for row in range(60)]
+    rows = [(f"text {row}", star) for row, star in enumerate(stars)]
+    table = pyarrow.table({"text": [text for text, _ in rows], "label": stars})
+    for names, classes in (
+        (("0.5", "1.0", "1.5"), ("0.5", "1", "1.5")),
+        (("1.5", "other"), ("1.5", "0.5", "1")),
+    ):
+        feature = {"names": list(names), "_type": "ClassLabel"}
+        told = {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
+        pyarrow.parquet.write_table(table.replace_schema_metadata(told), tmp_path / "t.parquet")
+        assert load(TaskSpec(data=str(tmp_path / "t.parquet"))).classes == classes
+
+
 def test_newsgroups_by_date(tmp_path):
     class_folders(tmp_path / "20news-bydate-train", 10)
     class_folders(tmp_path / "20news-bydate-test", 6, " again")
