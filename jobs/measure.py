@@ -202,6 +202,7 @@ def _measured(
             int(spec.trajectories or 0),
             spec.shots,
             generator,
+            spec.mitigation != "none",
         )
 
     made = measure(angles_NA)

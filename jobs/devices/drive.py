@@ -5,7 +5,7 @@ nothing that the processor has.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from jobs.devices.runs import Plan, RunFolder
 from qdllm.errors import ConfigError, DeviceError
 from qdllm.messages import cut
 from qdllm.processors import readout
+from qdllm.processors.readout import Reading
 
 AGAIN = 2
 """How often a task is sent once more that failed in a way that may pass."""
@@ -203,7 +204,8 @@ class Drive:
         raise AssertionError("pauses never end")
 
     def _check(self) -> None:
-        """Whether bits are whose the processor says they are. Raises DeviceError if not."""
+        """Whether bits are whose the processor says they are, and whether errors of reading can be
+        undone, if they shall be. Raises DeviceError if not."""
         try:
             for number, bit in self.work.hot:
                 bits = len(self.work.tasks[number].circuit.measured)
@@ -213,6 +215,9 @@ class Drive:
                         f"only bit {bit} should be 1, but ⟨Z⟩ of the bits came back as "
                         f"[{', '.join(f'{z:.2f}' for z in z_Q)}]"
                     )
+            if self.plan.measurement.mitigation != "none":
+                for layout in self.work.layouts:
+                    _ = reading(self.work, layout.first, self.done).inverse
         except ConfigError as error:
             self.folder.note("stopped", why=str(error), time=time.time())
             raise DeviceError(
@@ -227,6 +232,16 @@ def _pauses() -> Iterator[float]:
         pause = next(pause for until, pause in POLLS if waited < until)
         waited += pause
         yield pause
+
+
+def reading(
+    work: Work, tasks: tuple[int, int], counted: Sequence[Counted] | Mapping[int, Counted]
+) -> Reading:
+    """How each qubit of a layout is read, by circuits of all 0 and of all 1."""
+    zeros, ones = (
+        zs(counted[number], len(work.tasks[number].circuit.measured)) for number in tasks
+    )
+    return Reading.of((1 - zeros) / 2, (1 + ones) / 2)
 
 
 def zs(counted: Counted, bits: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.devices.drive import zs
+from jobs.devices.drive import reading
 from jobs.devices.plan import Work
 from jobs.devices.protocol import Counted
 from jobs.devices.runs import Plan, RunFolder
@@ -20,7 +20,6 @@ from jobs.students import Trained
 from qdllm.fit import Examples
 from qdllm.processors import readout, simulated
 from qdllm.processors.calibration import Calibration
-from qdllm.processors.readout import Reading
 from qdllm.processors.simulated import Estimate
 from qdllm.processors.spec import MeasurementSpec
 
@@ -62,8 +61,8 @@ def concluded(
     """Publish what a whole run measured. Raises ConfigError for counts that cannot be read."""
     began, spec = time.perf_counter(), plan.measurement
     rows_N, texts, known = chosen
-    readings = [_reading(work, layout.first, counted) for layout in work.layouts]
-    ends = [_reading(work, layout.last, counted) for layout in work.layouts]
+    readings = [reading(work, layout.first, counted) for layout in work.layouts]
+    ends = [reading(work, layout.last, counted) for layout in work.layouts]
     many = work.shares.shape[1]
     value = [
         np.stack(
@@ -87,11 +86,10 @@ def concluded(
         work.shares,
         int(spec.shots or 0),
         np.random.default_rng(spec.seed),
+        undo=spec.mitigation != "none",
     )
     count = len(rows_N)
     raw, right = (_of(each, slice(0, count)) for each in (made.raw, made.inverted))
-    if spec.mitigation == "none":
-        right = raw
     if known is not None:
         with torch.no_grad():
             exact_SNM = found.under().expectations(known.features_NH)
@@ -123,14 +121,6 @@ def concluded(
     }
     seeds = slice(plan.seed, plan.seed + 1)
     return publish(store, job_of(plan), found, texts, rows_N, [right], [raw], began, more, seeds)
-
-
-def _reading(work: Work, tasks: tuple[int, int], counted: Sequence[Counted]) -> Reading:
-    """How each qubit of a layout is read, by circuits of all 0 and of all 1."""
-    zeros, ones = (
-        zs(counted[number], len(work.tasks[number].circuit.measured)) for number in tasks
-    )
-    return Reading.of((1 - zeros) / 2, (1 + ones) / 2)
 
 
 def as_run(work: Work, counted: Sequence[Counted]) -> dict[str, Any]:

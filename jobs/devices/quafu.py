@@ -208,7 +208,12 @@ def converted(told: Any, own: Calibration | None) -> Calibration:
         index = one["index"]
         measured = read.get(index, {})
         zero, unit = measured.get("readout_fidelity_0"), measured.get("readout_fidelity_1")
-        readout = {"reads_0_as_1": 1 - zero, "reads_1_as_0": 1 - unit} if zero and unit else None
+        readout, dead = None, False
+        if zero is not None and unit is not None:
+            dead = min(zero, unit) <= 0.5
+            # Read by chance, or worse: nothing is to lie there.
+            wrong = [0.49 if dead else 1 - right for right in (zero, unit)]
+            readout = {"reads_0_as_1": wrong[0], "reads_1_as_0": wrong[1]}
         fidelity = one.get("gate_fidelity") or one.get("fidelity")
         qubits.append(
             {
@@ -216,7 +221,7 @@ def converted(told: Any, own: Calibration | None) -> Calibration:
                 "t1_us": one.get("t1_us") or 0.0,
                 "t2_us": one.get("t2_us") or 0.0,
                 "fidelity": known("fidelities of rotations", fidelity, _fidelity(index))
-                if one.get("t1_us")
+                if one.get("t1_us") and not dead
                 else 0.0,
                 "readout": readout or known("errors of reading", None, lambda c: None),
             }

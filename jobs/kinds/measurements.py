@@ -12,6 +12,7 @@ from qdllm.errors import ConfigError
 from qdllm.messages import shown
 from qdllm.processors import chips
 from qdllm.processors.layout import enough
+from qdllm.processors.readout import measurable
 from qdllm.processors.spec import OFFERED, MeasurementSpec, known, named, parsed
 from qdllm.spec import Spec
 from qdllm.specs import TrialSpec
@@ -39,6 +40,7 @@ def _tried(spec: MeasurementSpec, champion: Any) -> None:
     target = parsed(spec.target)
     if target.chip:
         enough(champion.circuit.qubits, chips.calibration(target.chip))
+        measurable(champion.circuit, str(spec.form))
 
 
 def _suits(champion: TrialSpec) -> bool:
@@ -140,7 +142,7 @@ def _costs(record: Record) -> str:
     """What its circuit costs on the chip, as it is and in the form that it has there."""
     costs = dict(record.summary.get("costs", {}))
     if len(costs) > 1 and len({tuple(cost.values()) for cost in costs.values()}) == 1:
-        costs.pop("as-is")  # it has no other form
+        costs.pop("as-is", None)  # it has no other form
     return "".join(
         f"; {form}: {cost['cz']:.0f} CZ, depth {cost['depth']:.0f}, {cost['duration_us']:.1f} µs, "
         f"fidelity {cost['fidelity']:.2f}"

@@ -218,9 +218,12 @@ def clock(began: float, there: float, ended: float) -> Diagnosis:
 def offered(gcs_address: str) -> dict[str, Offer]:
     """On the head: what its autoscaler may start, by node type.
 
-    Nobody but the autoscaler's own process knows its file; Ray's state has no copy of it. Empty
-    where there is no autoscaler, and under KubeRay, whose autoscaler lives in another container.
+    Nobody but the autoscaler's own process knows its file; Ray's state has no copy of it. KubeRay's
+    lives in another container, so there the head's environment says it, in QDLLM_NODE_TYPES. Empty
+    where there is no autoscaler.
     """
+    import json
+    import os
     from pathlib import Path
 
     import psutil
@@ -238,7 +241,8 @@ def offered(gcs_address: str) -> dict[str, Offer]:
                 if name != config["head_node_type"]
             }
             return {name: offer for name, offer in offers.items() if offer.nodes}
-    return {}
+    told = json.loads(os.environ.get("QDLLM_NODE_TYPES") or "{}")
+    return {name: Offer(dict(kind["resources"]), kind["nodes"]) for name, kind in told.items()}
 
 
 def tracking(uri: str) -> Diagnosis:

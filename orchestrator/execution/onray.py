@@ -44,10 +44,12 @@ class OnRay:
         from orchestrator.cluster import capacity, nodes
 
         nodes.before(store, self._address, work, say)
-        if not capacity.fits({"CPU": cores}):
+        most = capacity.largest("CPU")
+        # Where none is up, and nobody knows what could be, one may be on its way.
+        if most and not capacity.fits({"CPU": cores}):
             raise ConfigError(
                 f"resources.cpu: {cores:g} cores were asked for each trial, but no node has more "
-                f"than {capacity.largest('CPU')}; give at most so many"
+                f"than {most}; give at most so many"
             )
 
     def run(self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:

@@ -39,7 +39,7 @@ class Template(NamedTuple):
             _wrapped(angles_NA[:, angle.angle or 0].astype(float) * angle.factor + angle.offset)
             for angle in self.angles
         ]
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=1) if columns else np.empty((len(angles_NA), 0))
 
     def bound(self, point: Sequence[float]) -> str:
         """The text of version 2 with one example's numbers in it."""

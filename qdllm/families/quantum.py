@@ -24,6 +24,7 @@ from qdllm.messages import shown
 from qdllm.processors import chips
 from qdllm.processors.chains import formed
 from qdllm.processors.layout import enough
+from qdllm.processors.readout import measurable
 from qdllm.specs import EncoderSpec, FitSpec, LossSpec, Seeds, TeacherSpec, TrialSpec
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Quantum(Family[StudentSpec]):
         if spec.circuit.noise:
             without_bit = formed(circuit(spec.circuit), "two-chains").branches[0]
             enough(without_bit.qubits, chips.calibration(spec.circuit.noise))
+            measurable(spec.circuit, "two-chains")
         if problem := _too_large(spec, sum(texts_C)):
             raise ConfigError(problem)
 

@@ -45,8 +45,10 @@ def of_target(target: Any, name: str) -> Calibration:
     two = next(gate for gate in TWO_QUBIT if gate in target.operation_names)
     qubits = []
     for index, of in enumerate(target.qubit_properties):
-        pulse, read = target["sx"][(index,)], target["measure"][(index,)].error
-        error = 1.0 if pulse.error is None else pulse.error
+        # IBM leaves out of them what is out of order.
+        pulse, how = (target[name].get((index,)) for name in ("sx", "measure"))
+        error = 1.0 if pulse is None or pulse.error is None else pulse.error
+        read = how and how.error
         one = {
             "index": index,
             "t1_us": (of.t1 or 0.0) * 1e6,

@@ -177,6 +177,12 @@ def _placing(qubits: int, wanted: Counter[Pair], chip: Calibration) -> tuple[int
         ]
         for place, (q, _) in enumerate(order)
     ]
+    # A part of the circuit that hangs together fits on no island of the chip that is smaller.
+    starts = [place for place, (_, beside) in enumerate(order) if beside is None]
+    roots = {
+        start: [one for one in near if len(distances[one]) >= end - start]
+        for start, end in zip(starts, [*starts[1:], len(order)], strict=True)
+    }
     best: list[tuple[float, tuple[int, ...]]] = []
 
     def price(q: int, other: int, count: int) -> float:
@@ -195,7 +201,7 @@ def _placing(qubits: int, wanted: Counter[Pair], chip: Calibration) -> tuple[int
             return
         q, beside = order[place]
         taken = set(at.values())
-        anywhere = near if beside is None else near[at[beside]]
+        anywhere = roots[place] if beside is None else near[at[beside]]
         free = [one for one in anywhere if one not in taken]
         if not free and beside is not None:
             free = sorted(

@@ -128,9 +128,9 @@ def trajectories(
     )
     parts = []
     for part_NA in angles_NA.double().split(CHUNK):
-        turns_NK = torch.stack(
-            [part_NA[:, angle.angle or 0] * angle.factor + angle.offset for _, angle in given], -1
-        )
+        turns = [part_NA[:, angle.angle or 0] * angle.factor + angle.offset for _, angle in given]
+        # A branch may have none of them.
+        turns_NK = torch.stack(turns, -1) if turns else part_NA.new_empty(len(part_NA), 0)
         flips_TK = flips[:, [number for number, _ in given]]
         angles_TNK = (flips_TK.unsqueeze(1) * turns_NK).float().contiguous()
         results, _, bad = cpu.forward(program, angles_TNK, weights_TK.float(), keep=False)

@@ -10,8 +10,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from qdllm.circuits.circuit import circuit, observables
+from qdllm.circuits.settings import settings
+from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 from qdllm.messages import shown
+from qdllm.processors.chains import formed
 
 BitOrder = Literal["c0_rightmost", "c0_leftmost"]
 PARITY = 4
@@ -36,8 +40,8 @@ class Reading(NamedTuple):
             worst = int(self.scale_Q.argmin())
             raise ConfigError(
                 f"qubit {worst} is read right hardly more often than by chance "
-                f"({(1 + self.scale_Q[worst]) / 2:.0%}), which nothing can undo; leave it out of "
-                "the layout, or set mitigation=none"
+                f"({(1 + self.scale_Q[worst]) / 2:.0%}), which nothing can undo; wait until the "
+                "chip is calibrated anew, or set mitigation=none"
             )
         return Reading(1 / self.scale_Q, -self.shift_Q / self.scale_Q)
 
@@ -59,6 +63,13 @@ def parities(masks: Sequence[int]) -> list[int]:
             for some in combinations(qubits, size):
                 found[sum(1 << q for q in some)] = None
     return list(found)
+
+
+def measurable(spec: CircuitSpec, form: str) -> None:
+    """Raise ConfigError for an observable of that circuit which no device can tell in that form."""
+    for setting in settings(circuit(spec), observables(spec)):
+        made = formed(setting.circuit, form)
+        parities([made.left(mask) for mask in setting.masks])
 
 
 def read(z_NP: np.ndarray, every: Sequence[int], masks: Sequence[int], how: Reading) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 from qdllm.circuits.circuit import circuit, observables
 from qdllm.circuits.settings import settings
 from qdllm.circuits.spec import CircuitSpec
+from qdllm.errors import ConfigError
 from qdllm.processors import readout
 from qdllm.processors.calibration import Calibration
 from qdllm.processors.chains import Form, formed
@@ -86,10 +87,17 @@ def runs(spec: CircuitSpec, form: str, chip: Calibration) -> tuple[Run, ...]:
 
 
 def told(spec: CircuitSpec, form: str, chip: Calibration) -> dict[str, Told]:
-    """What the student's dearest circuit costs on the chip: as it is, and in that form."""
+    """What the student's dearest circuit costs on the chip: as it is, where the chip has room for
+    that, and in that form. Raises ConfigError as `runs` does for the latter."""
     costs = {}
     for name in ("as-is", form):
-        each = [scheduled(run.placed, chip)[1] for run in runs(spec, name, chip)]
+        try:
+            every = runs(spec, name, chip)
+        except ConfigError:
+            if name == form:
+                raise
+            continue
+        each = [scheduled(run.placed, chip)[1] for run in every]
         costs[name] = min(each, key=lambda one: one.fidelity)
     return costs
 
@@ -149,12 +157,13 @@ def measured(
     count: int,
     shots: int | None,
     generator: np.random.Generator,
+    undo: bool = True,
 ) -> Measured:
     """One student's expectations under the chip's noise, from so many trajectories.
 
     `shots`: of each circuit, whose counts are drawn for each parity by itself, and of the two
-    circuits from which errors of reading are learnt; None: as infinitely many would give. Raises
-    ConfigError as `runs` and `trajectories` do.
+    circuits from which errors of reading are learnt; None: as infinitely many would give. `undo`:
+    whether they are undone. Raises ConfigError as `runs`, `trajectories` and `gathered` do.
     """
     every = runs(spec, form, chip)
     noisy, read_as = [], []
@@ -169,7 +178,7 @@ def measured(
     value = [z_TNP.mean(0) for z_TNP in noisy]
     if shots is not None:
         value = [redrawn(z_NP, shots, generator) for z_NP in value]
-    return gathered(spec, every, value, read_as, share, shots, generator, noisy)
+    return gathered(spec, every, value, read_as, share, shots, generator, noisy, undo)
 
 
 def gathered(
@@ -181,9 +190,11 @@ def gathered(
     shots: int | None,
     generator: np.random.Generator,
     noisy: Sequence[np.ndarray] = (),
+    undo: bool = True,
 ) -> Measured:
     """All observables from what each run gave, by position: `value`, (N, P) as it was read, and
     `noisy`, (T, N, P) of a simulated one. `read_as`: how its qubits are read, as far as is known.
+    `undo`: whether that is undone. Raises ConfigError where it is to be and cannot be.
     """
     draws = []
     if shots is not None:
@@ -203,7 +214,8 @@ def gathered(
         assert found is not None, "there is a run"
         return Estimate(found, told(noisy, undo), told(draws, undo))
 
-    return Measured(estimate(False), estimate(True))
+    raw = estimate(False)
+    return Measured(raw, estimate(True) if undo else raw)
 
 
 def _learnt(true: Reading, shots: int, generator: np.random.Generator) -> Reading:

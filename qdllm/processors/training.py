@@ -82,15 +82,17 @@ class Noisy:
         """A branch's expectations (S, N, M of its setting), over some trajectories."""
         students, examples, _ = angles_SNA.shape
         flips_TK, count = each.rotations_TK[picked], chips.TRAINED_ON
-        turns = torch.stack([_of(angle, angles_SNA, weights_SW) for _, angle in each.given], -1)
+        turned = [_of(angle, angles_SNA, weights_SW) for _, angle in each.given]
+        # A branch may have none of either.
+        nothing = angles_SNA.new_empty(students, examples, 0)
+        turns = torch.stack(turned, -1) if turned else nothing
         given_TK = flips_TK[:, [number for number, _ in each.given]]
-        fixed = torch.stack(
-            [_of(angle, angles_SNA, weights_SW)[:, 0] for _, angle in each.fixed], -1
-        )
+        held = [_of(angle, angles_SNA, weights_SW)[:, 0] for _, angle in each.fixed]
+        fixed = torch.stack(held, -1) if held else nothing[:, 0]
         fixed_TK = flips_TK[:, [number for number, _ in each.fixed]]
         # A row for each student and trajectory.
-        rows = (given_TK[None, :, None] * turns[:, None]).reshape(-1, examples, turns.shape[-1])
-        numbers = (fixed_TK * fixed[:, None]).reshape(-1, fixed.shape[-1])
+        rows = (given_TK[None, :, None] * turns[:, None]).flatten(0, 1)
+        numbers = (fixed_TK * fixed[:, None]).flatten(0, 1)
         z = run(each.program, rows, numbers).view(students, count, examples, -1)
         z = (z * each.observables_TM[picked][None, :, None]).mean(1)
         return _placed(each.run, z)

@@ -1,5 +1,7 @@
 """A small chip whose qubits lie in a line, and what a circuit can be given on it."""
 
+from pathlib import Path
+
 import torch
 
 from qdllm.circuits.circuit import angle_count, weight_count
@@ -31,6 +33,16 @@ def line(qubits: int, worse: float = 1.0) -> Calibration:
             ],
         }
     )
+
+
+def turned_bit(folder: Path) -> str:
+    """A circuit's file in which texts turn nothing but a qubit that is but a bit."""
+    (folder / "bit.qasm").write_text(
+        'OPENQASM 3.0;\ninclude "stdgates.inc";\ninput float[64] x;\ninput float[64] a;\n'
+        "input float[64] b;\nqubit[3] q;\nrx(x) q[2];\nry(a) q[0];\nry(b) q[1];\n"
+        "cx q[2], q[0];\ncz q[0], q[1];\n"
+    )
+    return str(folder / "bit.qasm")
 
 
 def inputs(made: CircuitSpec, examples: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

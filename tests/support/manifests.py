@@ -107,6 +107,20 @@ def check_kuberay(cluster: Mapping[str, Any]) -> None:
             assert amounts.keys() <= {"cpu", "memory", "nvidia.com/gpu"}
     types = _derive_autoscaling_config_from_ray_cr(dict(cluster))["available_node_types"]
     assert tuple(own for one in types.values() for own in own_resources(one)) == TYPES
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    (told,) = (one["value"] for one in head["env"] if one["name"] == "QDLLM_NODE_TYPES")
+    given = {own: one for one in types.values() for own in own_resources(one) if own != "head"}
+    assert json.loads(told) == {
+        name: {
+            "resources": {
+                key: one["resources"][key]
+                for key in ("CPU", "GPU", name)
+                if key in one["resources"]
+            },
+            "nodes": one["max_workers"],
+        }
+        for name, one in given.items()
+    }
 
 
 def check_policy(document: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ class Platform:
     order: str | None = "c0_rightmost"
     reverse: bool = False
     """Whether bits come the other way round than it says."""
+    dead: int | None = None
+    """A classical bit that always comes as 0."""
     share: float = 1.0
     """Of the shots that were asked for, those that come back."""
     fails: dict[str, bool] = field(default_factory=dict)
@@ -58,7 +60,9 @@ class Platform:
         generator = np.random.default_rng(len(self.tasks))
         counts: dict[str, int] = {}
         for x, count in enumerate(generator.multinomial(round(shots * self.share), p_X)):
-            bits = "".join(str(x >> q & 1) for q in read)
+            bits = "".join(
+                "0" if bit == self.dead else str(x >> q & 1) for bit, q in enumerate(read)
+            )
             key = bits if self.reverse else bits[::-1]
             if count:
                 counts[key] = counts.get(key, 0) + int(count)

@@ -296,6 +296,33 @@ def test_wrong_bits_stop_the_run_after_the_first_circuits(swept, store, platform
     assert len(platform.tasks) == 4
 
 
+def test_a_bit_that_cannot_be_read_stops_the_run_before_its_texts(swept, store, platform):
+    """Unless nobody asks for errors of reading to be undone."""
+    platform.dead = 1
+    with pytest.raises(DeviceError, match="nothing more was sent: qubit 1 is read right hardly"):
+        went(swept, store, prepared(swept, store).folder)
+    assert len(platform.tasks) == 4
+    raw = SPEC.model_copy(update={"label": "raw", "mitigation": "none"})
+    assert isinstance(went(swept, store, prepared(swept, store, raw).folder), Record)
+
+
+def test_a_run_that_was_begun_goes_on_where_sums_differ_in_their_last_bits(
+    swept, store, platform, monkeypatch
+):
+    """Another machine, or another number of threads; before anything is sent it is another plan."""
+    folder = prepared(swept, store).folder
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(plan.Work, "digest", property(lambda work: "another"))
+        with pytest.raises(ConfigError, match="has changed: the circuits"):
+            went(swept, store, folder)
+    platform.refuses = 1
+    with pytest.raises(DeviceError):
+        went(swept, store, folder)
+    monkeypatch.setattr(plan.Work, "digest", property(lambda work: "another"))
+    assert isinstance(went(swept, store, folder), Record)
+    sent_once(platform)
+
+
 def test_a_quota_that_is_used_up_is_told_and_the_same_command_goes_on(swept, store, platform):
     platform.refuses = 1
     plan = prepared(swept, store)

@@ -5,13 +5,16 @@ import math
 import pytest
 import torch
 from dense import dense
+from line_chip import line
 
 from qdllm.circuits.circuit import angle_count, circuit, weight_count
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.errors import ConfigError
 from qdllm.processors import chips
+from qdllm.processors.calibration import Calibration
 from qdllm.processors.chains import formed
 from qdllm.processors.layout import best_placed, cost, placed, primitives
+from qdllm.processors.readout import measurable
 from qdllm.processors.schedule import scheduled
 from qdllm.processors.simulated import told
 
@@ -92,6 +95,32 @@ def test_all_gates_lie_on_couplers_that_can_be_used(ansatz):
             if event.what in ("cz", "zz")
         )
     )
+
+
+def test_a_chip_with_room_for_two_chains_alone_tells_what_those_cost():
+    """Else what a paid run has measured could not be told in the end."""
+    spec = CircuitSpec(qubits=5, layers=1)
+    assert told(spec, "two-chains", line(4)).keys() == {"two-chains"}
+    with pytest.raises(ConfigError, match="has no 5 qubits"):
+        told(spec, "as-is", line(4))
+
+
+def test_an_island_that_is_too_small_hides_no_larger_one():
+    """Ten qubits, each beside all others, can be filled in more ways than are tried."""
+    size, plain = 10, line(22).model_dump()
+    couplers = [(a, b) for a in range(size) for b in range(a)]
+    couplers += [(q, q + 1) for q in range(size, 21)]
+    chip = Calibration.parse(
+        plain | {"couplers": [{"qubits": list(pair), "fidelity": 0.98} for pair in couplers]}
+    )
+    laid = placed(circuit(CircuitSpec(layers=1)), chip)
+    assert min(laid.chip) >= size
+
+
+def test_what_no_device_can_tell_is_refused_before_it_is_trained():
+    measurable(CircuitSpec(qubits=6, observables=["ZZZZII"]), "as-is")
+    with pytest.raises(ConfigError, match="an observable of 5 qubits was given, but on a device"):
+        measurable(CircuitSpec(qubits=6, observables=["ZZZZZI"]), "as-is")
 
 
 def test_a_chip_that_is_too_small_is_refused():

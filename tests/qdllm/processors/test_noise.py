@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from line_chip import inputs, line
+from line_chip import inputs, line, turned_bit
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
@@ -96,6 +96,22 @@ def test_frames_agree_with_the_density_matrix_within_four_sigma(spec):
         # Real relaxation also drifts towards |0⟩, which errors that are Pauli operators do not.
         relaxed = by_density_matrix(made, chip, masks, angles_A, weights_W, twirled=False)
         assert np.abs(relaxed - expected).max() < 0.08
+
+
+def test_a_branch_may_turn_by_no_text(tmp_path):
+    """Where all that texts turn is the qubit that is left out."""
+    spec = CircuitSpec.parse({"file": turned_bit(tmp_path)})
+    angles_NA, weights_W = inputs(spec, 5)
+    made = formed(circuit(spec), "two-chains")
+    assert made.bit == 2
+    exact = expectations(spec, angles_NA, weights_W)
+    shares = torch.from_numpy(made.shares(angles_NA.numpy(), weights_W.numpy()))
+    total = torch.zeros(5, dtype=torch.float64)
+    for branch, each in enumerate(made.branches):
+        laid, chip = placed(each, line(4, worse=0)), line(4, worse=0)
+        found = trajectories(laid, [1], chip, angles_NA, weights_W, 2, np.random.default_rng(0))
+        total += shares[branch] * found[0, :, 0].double()
+    assert (total - exact[:, 0]).abs().max() < 2e-6
 
 
 @pytest.mark.parametrize("ansatz", ["published", "textbook", "strongly-entangling", "all-to-all"])

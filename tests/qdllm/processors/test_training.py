@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from line_chip import inputs, line
+from line_chip import inputs, line, turned_bit
 
 from qdllm.circuits.spec import CircuitSpec
 from qdllm.engine.statevector import expectations
@@ -37,6 +37,11 @@ def test_on_a_perfect_chip_values_and_gradients_are_the_engines(spec, monkeypatc
             found = z_SNM, angles.grad, weights.grad
     for one, other in zip(found, (z_SNM, angles.grad, weights.grad), strict=True):
         assert (one - other).abs().max() < 2e-5
+
+
+def test_a_branch_may_turn_by_no_text(tmp_path, monkeypatch):
+    spec = CircuitSpec.parse({"file": turned_bit(tmp_path), "noise": "baihua"})
+    test_on_a_perfect_chip_values_and_gradients_are_the_engines(spec, monkeypatch)
 
 
 def test_with_noise_it_is_damped_in_training_and_exact_in_prediction():
