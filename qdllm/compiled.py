@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import llvmlite
@@ -69,7 +70,7 @@ class Kept(_Cache):
         target_context.refresh()
         try:
             kept = self._files()._load_data(self._file(sig, target_context.codegen()))
-        except (OSError, EOFError, RuntimeError):  # it is empty after a power cut
+        except (OSError, EOFError, RuntimeError, UnpicklingError):  # after a power cut
             return None
         return CompileResult._rebuild(target_context, *kept)
 

@@ -257,6 +257,7 @@ READING_CODE = {
     # A pipe to a child of its own.
     "orchestrator/tracking/process.py": {"multiprocessing.connection.Connection"},
     # torch's name for the refusal to run any.
+    "qdllm/compiled.py": {"pickle.UnpicklingError"},
     "qdllm/encoder.py": {"pickle.UnpicklingError"},
 }
 

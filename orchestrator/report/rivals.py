@@ -144,8 +144,12 @@ def _cost(value: float) -> str:
 def _against(one: Result, control: Result) -> str:
     """Whether it passes its control in test, over the seeds that both have."""
     name, metric = families.of(control.trial.spec).label, "test.accuracy"
-    apart = one.over_seeds(metric).mean - control.over_seeds(metric).mean
     found = paired(one, control, metric)
+    apart = (
+        found.difference.mean
+        if found
+        else one.over_seeds(metric).mean - control.over_seeds(metric).mean
+    )
     spread = f" ± {found.difference.ci95:.4f}, p = {found.p:.2g}" if found else ""
     if _body(one) != _body(control):
         return f"without a control: {name} is another body ({apart:+.4f}{spread})"
