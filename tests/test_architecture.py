@@ -256,8 +256,9 @@ READING_CODE = {
     },
     # A pipe to a child of its own.
     "orchestrator/tracking/process.py": {"multiprocessing.connection.Connection"},
-    # torch's name for the refusal to run any.
+    # What is said of a kernel of our own that is damaged.
     "qdllm/compiled.py": {"pickle.UnpicklingError"},
+    # torch's name for the refusal to run any.
     "qdllm/encoder.py": {"pickle.UnpicklingError"},
 }
 
