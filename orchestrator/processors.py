@@ -11,7 +11,7 @@ from orchestrator import options
 from orchestrator.console import Terminal, duration
 from orchestrator.steps import lock
 from qdllm import families
-from qdllm.errors import ConfigError, QdllmError
+from qdllm.errors import ConfigError, QdllmError, TrackingError
 from qdllm.messages import shown
 from qdllm.texts import data
 from qdllm.texts.data import Dataset
@@ -65,7 +65,10 @@ def fetch(where: options.Locations) -> int:
                 job = outcome.job_of(plan)
                 if made := where.store.record(job.kind, job.fingerprint):
                     screen.print(f"run {folder.name} is whole: {job.kind}/{job.fingerprint}")
-                    tell(where, screen, made)  # MLflow may have been away
+                    try:
+                        tell(where, screen, made)  # MLflow may have been away
+                    except TrackingError as error:
+                        screen.print(str(error))
                     continue
                 asked = run.processor(plan.measurement.target)
                 dataset = texts(where.store, plan.student)

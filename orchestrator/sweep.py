@@ -22,6 +22,7 @@ from orchestrator.steps import (
     prepare,
     train,
 )
+from orchestrator.tracking import Tracker
 from qdllm.errors import ConfigError, JobError, QdllmError
 from qdllm.messages import several
 from qdllm.models import KNOWN
@@ -113,44 +114,58 @@ def read_grid(chosen: argparse.Namespace) -> grid.Grid:
 
 
 def walk_all(sweeps: Sequence[Sweep], began: float) -> int:
-    """The walks, one after the other. Returns 0, or 1 if a trial failed. `began`: as of `walk`.
+    """The walks, one after the other. Returns 0, or 1 if a trial failed. `began`: by monotonic.
 
-    Of several, what ends one ends no other: a JobError at the end says once more what it was.
+    Of several, what ends one ends no other, unless it could not even begin: an error at the end
+    says once more what it was.
     """
-    if len(sweeps) == 1:
-        return walk(sweeps[0], began)
-    ended, failed = list[int](), list[str]()
+    ended, failed = list[int](), list[tuple[str, QdllmError]]()
     for this in sweeps:
+        begun = False
         try:
-            ended.append(walk(this, began))
+            with ExitStack() as stack:
+                tracker, asked = begin(this, stack)
+                begun = True
+                ended.append(walk(this, tracker, asked, began))
         except QdllmError as error:
-            failed.append(f"{this.model}: {error}")
+            if not begun or len(sweeps) == 1:
+                raise
+            failed.append((this.model, error))
             this.terminal.print(f"{this.model} ends here, and the others go on: {error}")
     if failed:
-        raise JobError(several(failed))
+        mistakes = all(isinstance(error, ConfigError) for _, error in failed)
+        lines = [f"{name}: {error}" for name, error in failed]
+        raise (ConfigError if mistakes else JobError)(several(lines))
     return max(ended)
 
 
-def walk(this: Sweep, began: float) -> int:
-    """The walk through one task. Returns 0, or 1 if a trial failed. `began`: by time.monotonic.
+def begin(this: Sweep, stack: ExitStack) -> tuple[Tracker, str]:
+    """Hold the sweep against other drivers, try where it writes, open MLflow, check who does the
+    work, write down what is asked, in that order. Gives MLflow, and the fingerprint of what was
+    written down.
 
-    1. Hold the sweep against other drivers, try where it writes, open MLflow, check who does the
-       work, write down what is asked.
-    2. Make what trials are made from: features, soft labels and the like. Stop here if nothing is
-       left that can be trained.
-    3. Train the students, and the references beside them.
-    4. Rank them, register the champion, report.
+    `stack`: what ends with the walk. Raises ConfigError where something is in the way.
     """
-    with ExitStack() as stack:
-        stack.enter_context(lock.held(this.store, this.plan.name))
-        check_places(this)
-        tracker = open_tracker(this)
-        stack.push(tracker.close)
-        check_workers(this)
-        asked = publish_sweep(this.store, this.definition, this.plan, this.dataset, this.cuts)
-        lacking = make_sources(this)
-        failures = train(this, tracker, lacking)
-        conclude(this, asked, tracker, failures, began)
+    stack.enter_context(lock.held(this.store, this.plan.name))
+    check_places(this)
+    tracker = open_tracker(this)
+    stack.push(tracker.close)
+    check_workers(this)
+    asked = publish_sweep(this.store, this.definition, this.plan, this.dataset, this.cuts)
+    return tracker, asked
+
+
+def walk(this: Sweep, tracker: Tracker, asked: str, began: float) -> int:
+    """The walk through one task that has begun. Returns 0, or 1 if a trial failed.
+
+    1. Make what trials are made from: features, soft labels and the like. Stop here if nothing is
+       left that can be trained.
+    2. Train the students, and the references beside them.
+    3. Rank them, register the champion, report.
+    """
+    lacking = make_sources(this)
+    failures = train(this, tracker, lacking)
+    conclude(this, asked, tracker, failures, began)
     return 1 if failures else 0
 
 

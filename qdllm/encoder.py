@@ -270,9 +270,11 @@ def _loading(name: str) -> Iterator[None]:
             f"model {name!r} cannot be loaded: its weights hold more than tensors, which could be "
             "code. Give one with safetensors weights"
         ) from None
-    except (torch.OutOfMemoryError, ConfigError):
+    except ConfigError:
         raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        if "memory" in str(error).lower():
+            raise  # which there may be another time
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"model {name!r} cannot be loaded: {reason} {_remedy(reason)}") from None
 

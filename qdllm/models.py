@@ -72,7 +72,10 @@ _SHAPE = (
     ("max_position_embeddings", "n_positions"),
 )
 """What config.json calls layers, width and positions."""
-_BEHIND_PADDING = ("camembert", "longformer", "mpnet", "roberta", "xlm-roberta")
+_BEHIND_PADDING = (
+    *("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
 """Model types whose first token has the place behind the padding token's number."""
 _NOTES = re.compile(rb',\s*"(is_local|local_files_only)"\s*:\s*(true|false|null)')
 """What transformers writes into a saved tokenizer's settings of how it was loaded: nothing that can
@@ -198,8 +201,9 @@ def shape(name: str, weights: str = "safetensors") -> Shape:
 def unusable(plain: Mapping[str, Any]) -> int:
     """How many of a model's positions no token of a text can have, by its config."""
     padding = plain.get("pad_token_id")
-    behind = plain.get("model_type") in _BEHIND_PADDING and type(padding) is int
-    return 1 + padding if behind else 0
+    if plain.get("model_type") in _BEHIND_PADDING and isinstance(padding, int):
+        return 1 + padding
+    return 0
 
 
 def check_type(name: str, plain: Mapping[str, Any]) -> None:

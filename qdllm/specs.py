@@ -237,7 +237,7 @@ class TeacherSpec(Spec):
     def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
         """As Spec does; with dropout, masks are drawn for as many rows as are computed at once."""
         plain = super().hashed(plain)
-        if self.dropout and self.micro_batch_size:
+        if self.dropout and (self.micro_batch_size or self.batch_size) < self.batch_size:
             plain["masks"] = self.micro_batch_size
         return plain
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from jobs.devices.protocol import Limits, Task
 from jobs.devices.runs import Plan
 from jobs.students import Trained
+from qdllm.circuits.gates import Angle
 from qdllm.errors import ConfigError
 from qdllm.processors import simulated
 from qdllm.processors.calibration import Calibration
@@ -56,6 +57,24 @@ class Work:
         for task in self.tasks:
             told.update(repr((task.circuit, task.point)).encode())
         return told.hexdigest()
+
+    @property
+    def circuits(self) -> str:
+        """Of what is the same wherever it is worked out: weights are stored, while what texts turn
+        has other last bits on another machine."""
+        told = hashlib.sha256()
+        for task in self.tasks:
+            gates = [
+                (gate.name, gate.qubits, [_rounded(angle) for angle in gate.angles])
+                for gate in task.circuit.circuit.gates
+            ]
+            told.update(repr((gates, task.circuit.measured, len(task.point))).encode())
+        return told.hexdigest()
+
+
+def _rounded(angle: Angle) -> Angle:
+    """What sines and cosines leave of sixteen digits is no difference."""
+    return angle._replace(factor=round(angle.factor, 9), offset=round(angle.offset, 9))
 
 
 def work(
@@ -158,5 +177,6 @@ def planned(
         chunks=sizes,
         jobs=tuple(jobs),
         digest=made.digest,
+        circuits=made.circuits,
         seconds=round(len(made.tasks) * shots * seconds_per_shot, 1),
     )

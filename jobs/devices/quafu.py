@@ -209,7 +209,7 @@ def converted(told: Any, own: Calibration | None) -> Calibration:
         measured = read.get(index, {})
         zero, unit = measured.get("readout_fidelity_0"), measured.get("readout_fidelity_1")
         readout, dead = None, False
-        if zero is not None and unit is not None:
+        if zero and unit:
             dead = min(zero, unit) <= 0.5
             # Read by chance, or worse: nothing is to lie there.
             wrong = [0.49 if dead else 1 - right for right in (zero, unit)]

@@ -38,6 +38,8 @@ Count = Annotated[int, Field(ge=0, le=1_000_000)]
 class Plan(Spec):
     """A run, as it is confirmed. Its fingerprint names it, and everything that is sent of it."""
 
+    joined = frozenset({"circuits"})
+
     student: str = Field(pattern=r"^[0-9a-f]{16}$")
     measurement: MeasurementSpec
     seed: int = Field(ge=0, le=10_000)
@@ -50,6 +52,8 @@ class Plan(Spec):
     """The platform's job that each belongs to, counted from 0."""
     digest: str
     """Of all circuits and their angles."""
+    circuits: str = ""
+    """Of circuits without the angles that come from texts."""
     seconds: float = Field(ge=0, le=1e12)
     """How long it may take, on the processor alone."""
 

@@ -50,6 +50,14 @@ def fits(held: Mapping[str, float]) -> bool:
     return any(map(has, up())) or any(has(one.resources) for one in nodes.startable().values())
 
 
+def ceiling(kind: str) -> float:
+    """The most of a resource that one node has, or that one could be started with."""
+    offers = nodes.startable().values()
+    return max(
+        *(node.get(kind, 0) for node in up()), *(one.resources.get(kind, 0) for one in offers), 0, 0
+    )
+
+
 def most(kind: str) -> float:
     """How much of a resource all nodes have, or would if the autoscaler started all it may."""
     offers = nodes.startable().values()

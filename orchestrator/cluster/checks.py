@@ -241,8 +241,22 @@ def offered(gcs_address: str) -> dict[str, Offer]:
                 if name != config["head_node_type"]
             }
             return {name: offer for name, offer in offers.items() if offer.nodes}
-    told = json.loads(os.environ.get("QDLLM_NODE_TYPES") or "{}")
-    return {name: Offer(dict(kind["resources"]), kind["nodes"]) for name, kind in told.items()}
+    said = os.environ.get("QDLLM_NODE_TYPES") or "{}"
+    try:
+        told = {
+            name: Offer(
+                {key: float(much) for key, much in kind["resources"].items()}, kind["nodes"]
+            )
+            for name, kind in json.loads(said).items()
+        }
+        return {name: offer for name, offer in told.items() if offer.nodes > 0}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        from qdllm.errors import ConfigError
+
+        raise ConfigError(
+            "QDLLM_NODE_TYPES on the head is not read: write it as deploy/kuberay.yaml has it, "
+            '{"cpu_student": {"resources": {"CPU": 14}, "nodes": 8}}'
+        ) from None
 
 
 def tracking(uri: str) -> Diagnosis:

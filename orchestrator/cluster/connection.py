@@ -80,6 +80,8 @@ def _start() -> None:
     if os.environ["RAY_AUTH_MODE"] == "token":
         # A token of this cluster's own, so that none is left in a file.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    # What a cluster's head says of its nodes is not so of a Ray of its own.
+    os.environ.pop("QDLLM_NODE_TYPES", None)
     # Without it Ray listens on all interfaces.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")

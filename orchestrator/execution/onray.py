@@ -44,12 +44,12 @@ class OnRay:
         from orchestrator.cluster import capacity, nodes
 
         nodes.before(store, self._address, work, say)
-        most = capacity.largest("CPU")
-        # Where none is up, and nobody knows what could be, one may be on its way.
-        if most and not capacity.fits({"CPU": cores}):
+        # Where nobody knows what a cluster's autoscaler could start, a node may be on its way.
+        known = self._address == "local" or nodes.startable()
+        if known and cores > (most := capacity.ceiling("CPU")):
             raise ConfigError(
                 f"resources.cpu: {cores:g} cores were asked for each trial, but no node has more "
-                f"than {most}; give at most so many"
+                f"than {most:g}; give at most so many"
             )
 
     def run(self, job: Job[Any], dataset: Dataset, store: Store, phase: Phase) -> None:

@@ -190,7 +190,17 @@ def override(grid: Grid, settings: Sequence[str]) -> Grid:
 
 
 def on(grid: Grid, name: str | None, data: str | None, teacher: str | None) -> Grid:
-    """The grid on other texts, or with another teacher, than its own, where they are given."""
+    """The grid on other texts, or with another teacher, than its own, where they are given.
+
+    An axis of teachers gives way to the one.
+    """
+    if teacher is not None:
+        axes = {
+            name: axis
+            for name, axis in grid.axes.items()
+            if not overrides.sets_everywhere(axis, "teacher.model")
+        }
+        grid = grid.model_copy(update={"axes": axes})
     given = (
         ("task.name", name, "--task"),
         ("task.data", data, "--data"),

@@ -41,7 +41,7 @@ def put(content: dict[str, Any], key: str, value: Any, own: Container[str]) -> s
         return key
     setting = key.removeprefix("base.")
     for name, axis in _group(content, "axes").items():
-        if isinstance(axis, dict) and axis and all(_sets(each, setting) for each in axis.values()):
+        if sets_everywhere(axis, setting):
             raise ConfigError(
                 f"every point of axis {name!r} sets {setting!r}, so this would change nothing; "
                 f"choose points with --set {name}=LABEL. There are: {some(axis)}"
@@ -56,6 +56,13 @@ def _group(content: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(found, dict | None):
         raise ConfigError(f"{name!r} is a group of settings, but {shown(found)} was given for it")
     return found or {}
+
+
+def sets_everywhere(axis: Any, setting: str) -> bool:
+    """Whether every point of an axis with labels has a setting."""
+    return (
+        isinstance(axis, dict) and axis != {} and all(_sets(one, setting) for one in axis.values())
+    )
 
 
 def _sets(point: Any, setting: str) -> bool:

@@ -205,6 +205,8 @@ def findings(
     done = {one.trial.fingerprint for one in results}
     missing = {name: "" for name in settings if name not in done}
     stopped = history.records(STOPPED.name, missing)
+    # Without one, what another sweep's has stopped is run to its end.
+    scheduled = sweep.spec.get("scheduler", "none") != "none"
     missing |= {one.fingerprint: one.summary["reason"] for one in stopped}
     found = Findings(
         sweep=sweep,
@@ -212,7 +214,7 @@ def findings(
         order=order,
         champion=chosen,
         missing=missing | dict(failures or {}),
-        stopped=frozenset(one.fingerprint for one in stopped),
+        stopped=frozenset(one.fingerprint for one in stopped) if scheduled else frozenset(),
         sources=[record for record in made if not _beside(record)],
         references=beside,
         baselines=[record for record in made if _beside(record)],

@@ -85,7 +85,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
             for name, reason in found.missing.items()
         ],
         measured=list(_measured(found)),
-        bar=tables.seeds_bar(found.order) if found.order else "",
+        bar=tables.over_seeds(found.order) if found.order else "",
         rule=tables.rule(found),
         cut=tables.much_cut(found),
         paper=paper.beside(found),
@@ -130,7 +130,7 @@ def _key(found: Findings) -> list[tuple[str, str, str]]:
 def _lines(found: Findings) -> list[str]:
     """What the champion is, in sentences."""
     if not found.champion:
-        return [tables.no_champion_line(found.order)]
+        return [tables.no_champion_line(found)]
     settings = tables.told(found.place(found.champion))
     return [
         f"the champion has {settings or 'the settings below'}",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.report.findings import Findings
 
 ROWS = 10
-NO_BAR = "no interval"
-"""What one seed has."""
 AXES = 4
 """Swept settings beside which everything else has room."""
 WIDE = 110
@@ -94,8 +92,8 @@ def trials_table(found: "Findings", title: str, wide: bool) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    bar = seeds_bar(order)
-    table.caption = f"{'' if bar == NO_BAR else f'± is {bar}; '}★ is the champion"
+    bar = over_seeds(order)
+    table.caption = f"{bar and f'± is {bar}; '}★ is the champion"
     table.caption = "\n".join([table.caption, *much_cut(found)])
     table.add_column("")
     measures = ["val.accuracy", "test.accuracy", *([METRIC] if wide else [])]
@@ -218,9 +216,11 @@ def unmeasured(found: "Findings") -> list[str]:
 
 
 def rule(found: "Findings") -> str:
-    """How the champion is chosen."""
+    """How the champion is chosen; a seed alone has no standard error."""
     under = f" under {found.under.name}" if found.under else ""
     of = " of the families that it may be of" if len(set(map(_family, found.order))) > 1 else ""
+    if _seeds(found.order) == 1:
+        return f"the trial{of} that is the best in validation{under}"
     return (
         f"the smallest trial{of} whose mean validation accuracy{under} lies within one standard "
         "error of the best"
@@ -249,8 +249,11 @@ def champion_line(champion: Result, best: Result, first: Result | None = None) -
 
 def no_champion_line(found: "Findings") -> str:
     """Why there is none."""
-    if lines := unmeasured(found):
-        return lines[0]
+    if found.under and unmeasured(found):
+        return (
+            f"no trial is measured under {found.under.name} yet, so there is no champion; the same "
+            "command measures them"
+        )
     of = " of the families that it may be of" if found.order else ""
     return f"no trial{of} has finished, so there is no champion"
 
@@ -287,10 +290,15 @@ def told(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{spoken(key)} {label(value)}" for key, value in settings.items())
 
 
+def over_seeds(order: Sequence[Result]) -> str:
+    """What ± is; nothing where there is one seed."""
+    n = _seeds(order)
+    return f"the 95 % interval of the mean over {n} seeds, Student's t" if n > 1 else ""
+
+
 def seeds_bar(order: Sequence[Result]) -> str:
     """What a bar or band over seeds is."""
-    n = _seeds(order)
-    return f"the 95 % interval of the mean over {n} seeds (Student's t)" if n > 1 else NO_BAR
+    return over_seeds(order) or "no interval"
 
 
 def _seeds(order: Sequence[Result]) -> int:

@@ -1,4 +1,4 @@
-"""The walk of one sweep, step by step: `orchestrator.sweep.walk` calls them in their order."""
+"""The walk of one sweep, step by step: `orchestrator.sweep` calls them in their order."""
 
 from orchestrator.steps import lock
 from orchestrator.steps.conclusion import conclude

@@ -129,7 +129,8 @@ def check_workers(sweep: Sweep) -> None:
     work = ["teacher"] * bool(taught) + ["student"] * (sweep.missing > taught)
     work += ["body"] * bool(long)
     sweep.session.connect()
-    check = partial(sweep.session.executor.check, sweep.store, work, sweep.definition.resources.cpu)
+    cores = sweep.definition.resources.cpu if len(lacking) > len(long) else 0.0
+    check = partial(sweep.session.executor.check, sweep.store, work, cores)
     if sweep.session.locations.ray in ("local", "none"):
         check(lambda note: None)
         return

@@ -9,7 +9,6 @@ import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from orchestrator.plan.ranking import Result
 from orchestrator.tracking import models
 from orchestrator.tracking.backend import analyze, connect, opening, page, prepare, translated
 from orchestrator.tracking.process import Away
-from qdllm.errors import ConfigError, QdllmError
+from qdllm.errors import ConfigError
 from qdllm.intervals import interval
 from qdllm.visible import visible
 
@@ -157,7 +156,7 @@ class Runs:
 
     def register(self, name: str, folder: Path, tags: Mapping[str, str]) -> str:
         """See models.register."""
-        with translated(), _bucket():
+        with translated():
             return models.register(
                 self._client, self._uri, self._experiment, self._run, name, folder, tags
             )
@@ -275,22 +274,17 @@ class Runs:
         self._runs[identity] = run._replace(status=status)
 
     def _artifact(self, run: str, name: str, content: bytes) -> None:
-        with _bucket(), tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, name)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-            self._client.log_artifacts(run, folder)
-
-
-@contextmanager
-def _bucket() -> Iterator[None]:
-    """Where artifacts go to a bucket, its client has errors of its own."""
-    try:
-        yield
-    except (MlflowException, OSError, QdllmError):
-        raise
-    except Exception as error:
-        raise Away(f"{type(error).__name__}: {error}") from None
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+                self._client.log_artifacts(run, folder)
+        except (MlflowException, OSError):
+            raise
+        except Exception as error:
+            # Where artifacts go to a bucket, its client has errors of its own.
+            raise Away(f"{type(error).__name__}: {error}") from None
 
 
 def _run(entry: Any) -> Run:

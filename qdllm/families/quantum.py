@@ -1,7 +1,6 @@
 """The paper's student: features → linear → angles → circuit → ⟨Z⟩ → linear → logits."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,15 +60,6 @@ class StudentSpec(TrialSpec):
                 f"{chips.hint(circuit.noise)}"
             )
         return circuit
-
-    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
-        """As Spec does; beside it, what a chip's name stands for that does not ship here: another
-        version of what brings it may mean another one."""
-        plain = super().hashed(plain)
-        if self.circuit.noise and chips.FAKE.fullmatch(self.circuit.noise):
-            with suppress(ConfigError):  # where it cannot be had, nothing is trained
-                plain["calibration"] = chips.calibration(self.circuit.noise).digest
-        return plain
 
 
 class Quantum(Family[StudentSpec]):

@@ -257,10 +257,11 @@ def _without_repeats(rows: Rows) -> _Kept:
 def _classes(source: Source) -> tuple[str, ...]:
     """All classes, in the order of the source if it has one."""
     present = set(source.rows.labels) - {""}
-    # A source may name some of its classes, or otherwise than its rows do.
-    named = [
-        name for name in dict.fromkeys(map(labels.label, source.rows.names)) if name in present
-    ]
+    named = [name for name in source.rows.names if name in present]
+    if named and len(named) < len(present):
+        # It names some of its classes, or some of them otherwise than its rows do.
+        said = dict.fromkeys(map(labels.label, source.rows.names))
+        named = [name for name in said if name in present]
     return source.classes or (*named, *labels.in_order(present.difference(named)))
 
 

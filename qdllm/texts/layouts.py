@@ -228,8 +228,7 @@ def _class_folders(folder: Folder) -> Layout | None:
     left = tuple(
         f"{one.path.name}/{file.name}"
         for one in inner.values()
-        for file in chain(one.files, one.aside)
-        if file not in one.texts
+        for file in sorted({*one.files, *one.aside}.difference(one.texts))
     )
     if all(is_split(files.named(file).stem) for found in classes.values() for file in found):
         parts = [

@@ -66,8 +66,9 @@ def pareto(found: Findings) -> Picture | None:
         "pareto",
         "Accuracy against size",
         f"Mean validation accuracy; blue marks are trials that no smaller one reaches, with "
-        f"{seeds_bar(found.order)}. The champion is {rule(found)}"
-        f"{', at the dashed line' * lined}. An arrow at the edge points to a reference of "
+        f"{seeds_bar(found.order)}. The champion is {rule(found)}."
+        f"{' The dashed line lies one standard error below the best.' * lined} An arrow at the "
+        "edge points to a reference of "
         f"another size. Dots are all {height.below(found)}.",
         figure,
     )

@@ -319,6 +319,10 @@ def test_a_run_that_was_begun_goes_on_where_sums_differ_in_their_last_bits(
     with pytest.raises(DeviceError):
         went(swept, store, folder)
     monkeypatch.setattr(plan.Work, "digest", property(lambda work: "another"))
+    with monkeypatch.context() as otherwise:
+        otherwise.setattr(plan.Work, "circuits", property(lambda work: "others"))
+        with pytest.raises(ConfigError, match="has changed: the circuits"):
+            went(swept, store, folder)
     assert isinstance(went(swept, store, folder), Record)
     sent_once(platform)
 

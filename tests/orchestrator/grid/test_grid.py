@@ -253,6 +253,8 @@ def test_flags_replace_tasks_and_teachers_of_the_grid(tmp_path):
         ("thematic", "published", "opt-6.7b")
     }
     assert grid.specs(grid.on(loaded, None, None, None)) == grid.specs(loaded)
+    (alone,) = grid.specs(grid.on(grid.load("teachers"), None, None, "bloomz-1b1"))
+    assert alone.teacher.model == "bloomz-1b1", "an axis of teachers gives way"
 
 
 def test_paths_are_absolute(tmp_path, monkeypatch):

@@ -190,7 +190,8 @@ def test_the_bins_are_those_of_the_calibration_error(found):
 
 def test_the_calibration_error_is_that_of_the_logits(found):
     """A processor's measurement, of one seed, may be older than what has simulated the champion."""
-    noisy = replace(found.simulated, summary={"metrics": {"test.calibration_error": [0.5]}})
+    metrics = {"metrics": {"test.calibration_error": [0.5]}}
+    noisy = found.simulated.model_copy(update={"summary": metrics})
     picture = figures.reliability(replace(found, evaluations=[noisy, *found.evaluations]))
     assert picture.caption == figures.reliability(found).caption
 

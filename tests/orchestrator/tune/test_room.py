@@ -40,6 +40,13 @@ def test_cores_that_no_node_has_are_refused_before_anything_is_paid_for(monkeypa
     OnRay("local").check(None, ["student"], 3, print)
     with pytest.raises(ConfigError, match=r"resources\.cpu: 3\.5 cores .* no node has more than 3"):
         OnRay("local").check(None, ["student"], 3.5, print)
+    # Nobody knows what this cluster's autoscaler could start.
+    OnRay("10.0.0.1:6379").check(None, ["student"], 3.5, print)
+    offers = {"large": Offer({"CPU": 16}, 1)}
+    monkeypatch.setattr(capacity.nodes, "startable", lambda: offers)
+    OnRay("10.0.0.1:6379").check(None, ["student"], 16, print)
+    with pytest.raises(ConfigError, match="no node has more than 16"):
+        OnRay("10.0.0.1:6379").check(None, ["student"], 17, print)
 
 
 @pytest.fixture
