@@ -86,7 +86,7 @@ def render(found: Findings, drawn: Sequence[Picture]) -> str:
         ],
         measured=list(_measured(found)),
         bar=tables.over_seeds(found.order) if found.order else "",
-        rule=tables.rule(found),
+        rule=tables.rule(found) if found.order else "",
         cut=tables.much_cut(found),
         paper=paper.beside(found),
         families_head=rivals.HEAD,
