@@ -41,14 +41,12 @@ def fit(train: Split, validation: Split) -> Words:
     """Fit one for each strength, and keep the one that validates best; of equals the simplest."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     counters, weights_NT = counted(train.texts)
     best, most = Words(counters, None, 0.0, 1 + int(train.labels_N.max())), -1.0
     for strength in STRENGTHS if counters else ():
         model = LogisticRegression(C=strength, max_iter=300)
-        # Another number of threads sums in another order.
-        with warnings.catch_warnings(), threadpool_limits(1):
+        with warnings.catch_warnings():
             # A fit that stops early is a candidate like the others: validation judges it.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(weights_NT, train.labels_N)

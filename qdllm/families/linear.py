@@ -55,7 +55,6 @@ class Linear(Family[LinearSpec]):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
-        from threadpoolctl import threadpool_limits
         from torch.nn.functional import cross_entropy
 
         from qdllm.fit import Trained
@@ -67,8 +66,7 @@ class Linear(Family[LinearSpec]):
         best, best_accuracy = torch.empty(0), -1.0
         for strength in STRENGTHS:
             fitted = LogisticRegression(C=strength, max_iter=500)
-            # Another number of threads sums in another order.
-            with warnings.catch_warnings(), threadpool_limits(1):
+            with warnings.catch_warnings():
                 # A fit that stops early is a candidate like the others: validation judges it.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 fitted.fit(scaled_NH, train.labels_N.numpy())
