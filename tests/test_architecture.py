@@ -160,7 +160,7 @@ WINGS = {
             "tracking",
             "tune",
         },
-        "sweep": {"grid", "options", "report", "steps"},
+        "sweep": {"grid", "options", "report", "steps", "tracking"},
         "tracking": {"plan"},
         "tune": {"cluster", "grid", "plan"},
     },
