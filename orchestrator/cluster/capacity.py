@@ -53,9 +53,8 @@ def fits(held: Mapping[str, float]) -> bool:
 def ceiling(kind: str) -> float:
     """The most of a resource that one node has, or that one could be started with."""
     offers = nodes.startable().values()
-    return max(
-        *(node.get(kind, 0) for node in up()), *(one.resources.get(kind, 0) for one in offers), 0, 0
-    )
+    every = [*up(), *(one.resources for one in offers)]
+    return max((node.get(kind, 0) for node in every), default=0)
 
 
 def most(kind: str) -> float:

@@ -71,8 +71,8 @@ def export(found: Findings, store: Store, folder: Path) -> None:
     """
     if found.champion is None:
         raise ConfigError(f"{found.name} has no champion yet, so there is none to export")
-    if lines := tables.unmeasured(found):
-        raise ConfigError(f"{found.name}: {lines[0]}")
+    if told := tables.unmeasured(found):
+        raise ConfigError(f"{found.name}: {told}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--export {folder}: there is something already; give a new folder")
     outside.folder(folder)

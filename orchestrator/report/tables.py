@@ -200,19 +200,19 @@ def chosen_lines(found: "Findings") -> list[str]:
         f"champion: {found.champion.parameters:,} parameters, the smallest within one standard "
         f"error of the best in validation under {found.under.name}: {plus_minus(chosen)} there, "
         f"the best {plus_minus(best)}",
-        *unmeasured(found),
+        *filter(None, [unmeasured(found)]),
     ]
 
 
-def unmeasured(found: "Findings") -> list[str]:
-    """What is said where not all are measured by what the champion is chosen by."""
+def unmeasured(found: "Findings") -> str:
+    """What is said where not all are measured by what the champion is chosen by; else nothing."""
     if found.under is None or len(found.under.accuracies) == found.under.asked:
-        return []
-    return [
+        return ""
+    return (
         f"only {len(found.under.accuracies)} of {found.under.asked} trials are measured under "
         f"{found.under.name} so far, so the champion may be another one; the same command measures "
         "the others"
-    ]
+    )
 
 
 def rule(found: "Findings") -> str:

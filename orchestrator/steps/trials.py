@@ -194,15 +194,15 @@ def _run(
 
     `scheduler`: another than the grid's.
     """
-    sweep, finished = endings.sweep, dict[str, frozenset[str]]()
-    missing = []
+    sweep, missing = endings.sweep, list[Trial]()
+    kinds = {STOPPED.name, *(trial.kind for trial in trials)}
+    there = {kind: sweep.store.fingerprints(kind) for kind in kinds}
     for trial in trials:
-        names = finished.setdefault(trial.kind, sweep.store.fingerprints(trial.kind))
         if why := reason(trial, lacking):
             endings.failed(trial, why)
-        elif trial.fingerprint in names:
+        elif trial.fingerprint in there[trial.kind]:
             endings.done(trial)
-        elif trial.held and sweep.store.has(STOPPED.name, trial.fingerprint):
+        elif trial.held and trial.fingerprint in there[STOPPED.name]:
             endings.stopped(trial)
         else:
             missing.append(trial)
